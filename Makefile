@@ -1,0 +1,68 @@
+# Every target sets up what it needs on a machine that has Python >= 3.11 and make, and is quick the second time.
+# Knobs: PYTHON=/path/to/python3, VENV=.venv, ARGS="extra arguments of the tool".
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+AGENT := .venv-agent
+PHOENIX := .venv-phoenix
+export LITELLM_LOCAL_MODEL_COST_MAP := True
+
+.PHONY: help demo test lint format types bench lock wheel phoenix clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready  ## first LM calls as a trace, as rows and as money; no key, no network
+	@$(BIN)/lmtrace demo $(ARGS)
+
+test: $(VENV)/.ready $(AGENT)/.ready  ## the quick suite; ARGS="-m slow" for the other one
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.lint  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.lint  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.lint  ## mypy --strict on the package, pyright on the public interface
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/.ready  ## what a recorded call costs its caller, beside a bare call
+	$(BIN)/python benchmarks/call.py $(ARGS)
+
+lock:  ## resolve requirements/*.txt anew (needs uv)
+	uv pip compile $(LOCK) --group test pyproject.toml -o requirements/test.txt
+	uv pip compile $(LOCK) --group lint -c requirements/test.txt -o requirements/lint.txt
+	uv pip compile $(LOCK) requirements/agent.in -o requirements/agent.txt
+	uv pip compile $(LOCK) requirements/phoenix.in -o requirements/phoenix.txt
+LOCK := --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
+
+wheel: $(VENV)/.ready  ## build dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m hatchling build -t wheel
+
+phoenix: $(PHOENIX)/.ready  ## the Arize Phoenix that one slow test reads spans back from (600 MB)
+
+clean:  ## remove environments, caches and builds
+	rm -rf .venv .venv-agent .venv-phoenix dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.ready: requirements/test.txt pyproject.toml .ci/venv
+	@echo "setting up $(VENV) …"
+	@.ci/venv $(VENV) requirements/test.txt -e .
+	@touch $@
+
+$(VENV)/.lint: requirements/lint.txt $(VENV)/.ready
+	@.ci/venv $(VENV) requirements/lint.txt
+	@touch $@
+
+$(AGENT)/.ready: requirements/agent.txt .ci/venv
+	@.ci/venv $(AGENT) requirements/agent.txt
+	@touch $@
+
+$(PHOENIX)/.ready: requirements/phoenix.txt .ci/venv
+	@.ci/venv $(PHOENIX) requirements/phoenix.txt
+	@touch $@
