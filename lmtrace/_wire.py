@@ -33,13 +33,17 @@ DEEPEST: Final = 100
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
+_SUSPICIOUS: Final = b'"$lmtrace"'
+"""A tag, or a user's key that would read as one: only the slow path tells them apart."""
+
+
 def dumps(value: Any) -> bytes:
     """`value` as JSON. Never raises for anything a caller can pass."""
     try:
         text = orjson.dumps(value, _tagged, _OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
         return orjson.dumps(encode(value))
-    if b"null" in text and has_odd_float(value):
+    if _SUSPICIOUS in text or (b"null" in text and has_odd_float(value)):
         return orjson.dumps(encode(value))
     return text
 
