@@ -1,0 +1,55 @@
+"""What holds for every test: nothing comes in from the developer's machine, and nothing is left on it.
+
+The environment is cleaned before anything of lmtrace or LiteLLM is imported; each test has its own store, and its own
+XDG folders. Tests that need an OTLP receiver take `otlp_agent`, the path of its command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder the wheel test copied tests/ to."""
+
+_AGENT = os.environ.get("LMTRACE_TEST_AGENT")
+_PHOENIX = os.environ.get("LMTRACE_TEST_PHOENIX")
+
+for _name in [name for name in os.environ if name.startswith(("LMTRACE_", "OTEL_"))]:
+    del os.environ[_name]
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices on import
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Private XDG folders, a private store, and settings that are forgotten afterwards."""
+    for kind in ("CONFIG", "STATE", "CACHE", "DATA"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / "xdg" / kind.lower()))
+    monkeypatch.setenv("LMTRACE_STORE", str(tmp_path / "store"))
+    yield
+    settings = sys.modules.get("lmtrace._settings")
+    if settings is not None:
+        settings.use(None)
+
+
+@pytest.fixture
+def otlp_agent() -> str:
+    """The command of the OTLP receiver, from its own environment (`make test` creates it)."""
+    return _tool(_AGENT, ".venv-agent", "ddapm-test-agent", "make test")
+
+
+@pytest.fixture
+def phoenix() -> str:
+    """The command of Arize Phoenix, from its own environment (`make phoenix` creates it)."""
+    return _tool(_PHOENIX, ".venv-phoenix", "phoenix", "make phoenix")
+
+
+def _tool(given: str | None, folder: str, command: str, target: str) -> str:
+    path = Path(given) if given else ROOT / folder / "bin" / command
+    if not path.exists():
+        pytest.skip(f"{path} does not exist; {target} installs it")
+    return str(path)
