@@ -1,0 +1,132 @@
+"""The identity of a request: equal for requests that ask the same, different for everything else.
+
+``lm1:`` + sha256 over canonical JSON of operation, model, messages, tools and *every parameter that is not left out by
+name below*: an unknown parameter makes a different key (fail closed). Canonical means: None dropped, ``0 == 0.0``, keys
+sorted, texts in Unicode NFC with ``\\n`` line ends, tuples as lists, embedded media by the sha256 of their content, tool-call
+ids renumbered by first appearance. Sync, async and streamed calls share a key; a rollout is matched beside it, not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from lmtrace import _wire
+from lmtrace._data import LMRequest
+
+KEY_VERSION: Final = "lm1"
+
+LEFT_OUT: Final = frozenset(
+    {
+        # where the request goes and how long it may take, not what it asks
+        "api_base", "base_url", "azure_endpoint", "api_version", "organization", "custom_llm_provider",
+        "timeout", "request_timeout", "stream_timeout", "num_retries", "max_retries", "retry_strategy",
+        "cooldown_time", "fallbacks", "context_window_fallback_dict", "deployment_id",
+        # bookkeeping of callers and libraries
+        "user", "metadata", "litellm_metadata", "litellm_call_id", "litellm_trace_id", "litellm_logging_obj",
+        "callbacks", "success_callback", "failure_callback", "logger_fn", "verbose", "store", "tags",
+        "input_cost_per_token", "output_cost_per_token", "model_info", "proxy_server_request", "aembedding",
+        "acompletion", "atext_completion", "aresponses", "specific_deployment", "model_list", "no-log",
+        # how the answer travels and where copies of it may come from
+        "stream", "stream_options", "cache", "caching", "cache_key", "ttl", "no-cache", "rollout_id",
+    }
+)  # fmt: skip
+"""Parameters that do not change what is asked. The one list; credentials never reach this module."""
+
+_DATA_URL = re.compile(r"data:([\w/+.\-]+)?((?:;[\w=\-]+)*),")
+
+
+def request_key(request: LMRequest) -> str:
+    """The key of a request, as ``lm1:<64 hex digits>``."""
+    return f"{KEY_VERSION}:{hashlib.sha256(canonical(request)).hexdigest()}"
+
+
+def canonical(request: LMRequest) -> bytes:
+    """The canonical JSON the key is made from."""
+    ids: dict[str, str] = {}
+    parameters = {
+        name: _normal(value, ids)
+        for name, value in request.kwargs.items()
+        if value is not None and name not in LEFT_OUT and not name.startswith("litellm_")
+    }
+    content = {
+        "operation": request.operation,
+        "api": request.model_type,
+        "model": request.model,
+        "messages": _messages(request.messages, ids),
+        "parameters": parameters,
+    }
+    return _text(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+
+
+def _text(line: bytes) -> bytes:
+    """Unicode and line ends made equal, in the serialised form, where no character of JSON's own can change."""
+    if not line.isascii():
+        line = unicodedata.normalize("NFC", line.decode()).encode()
+    return line.replace(rb"\r\n", rb"\n") if rb"\r" in line else line
+
+
+def _messages(messages: Any, ids: dict[str, str]) -> Any:
+    if type(messages) is list and all(_is_plain_message(message) for message in messages):
+        return messages
+    return _normal(messages, ids)
+
+
+def _is_plain_message(message: Any) -> bool:
+    """Role and text only: nothing in it has two spellings that the serialised form does not make equal anyway."""
+    if type(message) is not dict or len(message) != 2:
+        return False
+    role, content = message.get("role"), message.get("content")
+    return type(role) is str and type(content) is str and _encodable(content)
+
+
+def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _normal(value: Any, ids: dict[str, str], name: str = "") -> Any:
+    kind = type(value)
+    if kind is str:
+        return _normal_text(value, ids, name)
+    if kind is float:
+        return int(value) if value.is_integer() and abs(value) < 2**53 else _wire.encode(value)
+    if kind is bool or kind is int or value is None:
+        return _wire.encode(value)
+    if isinstance(value, (list, tuple)):
+        return [_normal(item, ids) for item in value]
+    if isinstance(value, Mapping):
+        return _normal_mapping(value, ids)
+    return _normal_object(value, ids)
+
+
+def _normal_mapping(value: Mapping[Any, Any], ids: dict[str, str]) -> Any:
+    if not all(isinstance(key, str) for key in value):
+        return _normal(_wire.encode(value), ids)
+    return {str(key): _normal(item, ids, key) for key, item in value.items() if item is not None}
+
+
+def _normal_object(value: Any, ids: dict[str, str]) -> Any:
+    """Objects by their data; a class given as response format by its JSON schema alone, wherever it is defined."""
+    encoded = _wire.encode(value)
+    if isinstance(encoded, dict):
+        encoded = encoded.get("schema", encoded.get("data", encoded))
+    return _normal(encoded, ids) if type(encoded) in (dict, list, str) else encoded
+
+
+def _normal_text(text: str, ids: dict[str, str], name: str) -> Any:
+    if name == "tool_call_id" or (name == "id" and text.startswith(("call_", "toolu_", "fc_", "tool_"))):
+        return ids.setdefault(text, f"call_{len(ids)}")
+    if text.startswith("data:") and (match := _DATA_URL.match(text)) is not None:
+        return {"media": match[1], "sha256": hashlib.sha256(text[match.end() :].encode("utf-8", "replace")).hexdigest()}
+    return text if _encodable(text) else _wire.encode(text)
