@@ -19,9 +19,6 @@ from lmtrace._messages import content_attributes
 from lmtrace._parameters import PARAMETERS
 from lmtrace._providers import identity
 
-SPAN_CONTENT: Final = frozenset({"span_only", "span_and_event"})
-"""The content modes in which messages are put on spans."""
-
 _NO_SETS: frozenset[str] = frozenset()
 _OPENAI: Final = frozenset({"openai", "azure.ai.openai"})
 _API_TYPES: Final = {"chat": "chat_completions", "responses": "responses"}
@@ -89,7 +86,7 @@ def end_attributes(
     Args:
         entry: The finished call, already redacted.
         cost: Whether to add the provisional cost attributes.
-        content: The content mode; messages are added in `SPAN_CONTENT` ones.
+        content: The content mode; messages are added in those of `lmtrace._semconv.SPAN_CONTENT`.
         compat: Sets of older names to add (`lmtrace._semconv.COMPAT`).
     """
     attributes: dict[str, Any] = {
@@ -106,7 +103,7 @@ def end_attributes(
     if entry.response is not None:
         _add_response(attributes, entry.response, entry.request)
         _add_spent(attributes, entry, cost)
-    if content in SPAN_CONTENT:
+    if content in names.SPAN_CONTENT:
         attributes.update(content_attributes(entry))
     if compat:
         _add_compat(attributes, compat)

@@ -202,5 +202,11 @@ ATTEMPT_EVENT: Final = "lmtrace.attempt"
 FIRST_CHUNK_EVENT: Final = "lmtrace.first_chunk"
 """Span event: the first chunk of a stream arrived."""
 
+SPAN_CONTENT: Final = frozenset({"span_only", "span_and_event"})
+"""The content modes in which messages are put on spans."""
+
+EVENT_CONTENT: Final = frozenset({"event_only", "span_and_event"})
+"""The content modes in which messages are put in events."""
+
 INFERENCE_CONTEXT_KEY: Final = "opentelemetry.genai.client.inference.context"
 """Context key by which nested instrumentations of one call recognise that its span is already open."""
