@@ -30,7 +30,7 @@ TAG: Final = "$lmtrace"
 DEEPEST: Final = 100
 """Levels of nesting that are kept."""
 
-_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 _SUSPICIOUS: Final = b'"$lmtrace"'
@@ -40,7 +40,7 @@ _SUSPICIOUS: Final = b'"$lmtrace"'
 def dumps(value: Any) -> bytes:
     """`value` as JSON. Never raises for anything a caller can pass."""
     try:
-        text = orjson.dumps(value, _tagged, _OPTIONS)
+        text = orjson.dumps(value, tagged, OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
         return orjson.dumps(encode(value))
     if not _is_flat(value) and (_SUSPICIOUS in text or (b"null" in text and has_odd_float(value))):
@@ -69,7 +69,7 @@ def encode(value: Any) -> Any:
     return _encode(value, 0, ())
 
 
-def _tagged(value: Any) -> Any:
+def tagged(value: Any) -> Any:
     """What orjson asks for a value it does not know; it serialises the answer in turn."""
     return _encode_object(value, 0, ())
 

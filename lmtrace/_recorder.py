@@ -1,0 +1,366 @@
+"""The life of one LM call, shared by sync calls, async calls and streams: `start`, the provider inside, `finish` or `fail`.
+
+    with recorder.start(request, secrets) as call:    # a span opens and is current while the provider runs
+        response = provider(...)                      # an error is recorded and passes unchanged
+    entry = call.finish(response)                     # the entry freezes, the row is written, the span closes
+
+The law: whatever fails in here, the LM call returns or raises exactly what it would without lmtrace. Each step that can
+fail is guarded once, and a failure is counted (`lmtrace._failures`). Sync and async share everything, because nothing here
+waits; a stream makes the span current around each of its steps only (`CallRecord.step`), never across a ``yield``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from lmtrace import _scope, _settings
+from lmtrace import _semconv as names
+from lmtrace._attributes import SPAN_CONTENT, end_attributes, span_name, start_attributes
+from lmtrace._data import LMRequest, LMResponse
+from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_output
+from lmtrace._exporter import Exporter, Record
+from lmtrace._failures import failures
+from lmtrace._ids import Clock, Uuid7
+from lmtrace._keys import request_key
+from lmtrace._redacted import redacted_entry
+from lmtrace._rows import Asked, call_line
+from lmtrace._secrets import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lmtrace._events import Events
+    from lmtrace._metrics import Metrics
+
+_lock = threading.Lock()
+_current: Recorder | None = None
+
+
+def current() -> Recorder:
+    """The recorder of this process, made from the settings on first use."""
+    return _current if _current is not None else _first()
+
+
+def _first() -> Recorder:
+    with _lock:
+        if _current is None:
+            from lmtrace._compose import build
+
+            replace(build(_settings.current()))
+        assert _current is not None
+        return _current
+
+
+def replace(recorder: Recorder | None) -> Recorder | None:
+    """Make `recorder` that of the process and return the one before."""
+    global _current
+    before, _current = _current, recorder
+    return before
+
+
+def active_call() -> CallRecord | None:
+    """The call whose provider is running in this context; an instrumentation inside it opens no second one."""
+    call = otel_context.get_value(names.INFERENCE_CONTEXT_KEY)
+    return call if isinstance(call, CallRecord) else None
+
+
+class Recorder:
+    """Everything a call is recorded with. Immutable; new settings make a new recorder."""
+
+    __slots__ = ("clock", "events", "exporters", "keep_content", "keep_rows", "metrics", "new_id", "redactor", "settings", "tracer")
+
+    def __init__(
+        self,
+        settings: _settings.Settings,
+        *,
+        tracer: trace.Tracer,
+        exporters: Sequence[Exporter] = (),
+        metrics: Metrics | None = None,
+        events: Events | None = None,
+        clock: Clock | None = None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.tracer = tracer
+        self.exporters = tuple(exporters)
+        self.metrics = metrics
+        self.events = events
+        self.clock = clock or Clock()
+        self.new_id = new_id or Uuid7(self.clock.time_ns)
+        self.redactor = Redactor(settings.redact)
+        self.keep_rows = bool(self.exporters) and settings.capture != "none"
+        self.keep_content = settings.capture == "full"
+
+    def start(self, request: LMRequest, secrets: Mapping[str, Any]) -> CallRecord:
+        """Begin to record a call: the span opens, and what was asked is serialised. Never raises."""
+        call = CallRecord(self, request, secrets)
+        try:
+            call._open()
+        except Exception as error:
+            failures.note("starting a record", error)
+        return call
+
+
+class CallRecord:
+    """One call in flight. Every method is safe whatever happens; none raises into the call."""
+
+    __slots__ = (
+        "_asked", "_attempts", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_request_key", "_run",
+        "_scope", "_secrets", "_span", "_start_ns", "_start_perf", "_token", "entry", "request",
+    )  # fmt: skip
+
+    def __init__(self, recorder: Recorder, request: LMRequest, secrets: Mapping[str, Any]) -> None:
+        self.request: Final = request
+        self.entry: HistoryEntry | None = None
+        """The finished call, after `finish` or `fail`."""
+        self._recorder = recorder
+        self._secrets = secrets
+        self._start_ns = recorder.clock.time_ns()
+        self._start_perf = recorder.clock.perf_ns()
+        self._span: Span = trace.INVALID_SPAN
+        self._asked: Asked | None = None
+        self._attempts = 1
+        self._done = False
+        self._first_chunk_ns: int | None = None
+        self._parent_span_id: int | None = None
+        self._request_key: str | None = None
+        self._run: _scope.Run | None = None
+        self._scope: str | None = None
+        self._token: Any = None
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._run = _scope.current_run()
+        self._scope = _scope.scope()
+        self._open_span()
+        recorder, request = self._recorder, self.request
+        if recorder.keep_rows and recorder.keep_content:
+            self._asked = Asked(request.messages, request.prompt, request.kwargs, recorder.redactor)
+        self._request_key = request_key(request)
+
+    def _open_span(self) -> None:
+        parent = otel_context.get_current()
+        around = trace.get_current_span(parent).get_span_context()
+        if self._run is not None and not around.is_valid:
+            parent, around = self._run.context(parent)
+        self._parent_span_id = around.span_id if around.is_valid else None
+        if otel_context.get_value(names.INFERENCE_CONTEXT_KEY, parent) is not None and active_call() is None:
+            self._span = trace.NonRecordingSpan(around)  # another library's span for this very call: use its identity
+            return
+        self._span = self._recorder.tracer.start_span(
+            span_name(self.request),
+            parent,
+            SpanKind.CLIENT,
+            start_attributes(
+                self.request, scope=self._scope, run=self._run_info(), compat=self._recorder.settings.compat
+            ),
+            start_time=self._start_ns,
+        )
+
+    def _run_info(self) -> RunInfo | None:
+        return self._run.info if self._run is not None else _scope.process_run()
+
+    # --- while the provider runs -----------------------------------------------------------------------------------
+
+    def __enter__(self) -> CallRecord:
+        self._attach()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None) -> None:
+        self._detach()
+        if error is not None:
+            self.fail(error)
+
+    def step(self) -> _Step:
+        """A context manager for one step of a stream: the span is current inside, and errors are left to the caller."""
+        return _Step(self)
+
+    def _attach(self) -> None:
+        here = otel_context.set_value(names.INFERENCE_CONTEXT_KEY, self, trace.set_span_in_context(self._span))
+        self._token = otel_context.attach(here)
+
+    def _detach(self) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            otel_context.detach(token)
+
+    def attempt(self, error: BaseException, delay: float | None = None) -> None:
+        """Note that an attempt failed and another follows after `delay` seconds."""
+        self._attempts += 1
+        try:
+            attributes: dict[str, Any] = {names.ATTEMPTS: self._attempts - 1, names.ERROR_TYPE: _type_name(error)}
+            if delay is not None:
+                attributes[names.RETRY_DELAY] = delay
+            self._span.add_event(names.ATTEMPT_EVENT, attributes)
+        except Exception as failure:
+            failures.note("noting an attempt", failure)
+
+    def first_chunk(self) -> None:
+        """Note that the first chunk of a stream has arrived; later calls change nothing."""
+        if self._first_chunk_ns is None:
+            self._first_chunk_ns = self._recorder.clock.perf_ns()
+            self._span.add_event(names.FIRST_CHUNK_EVENT)
+
+    # --- closing ---------------------------------------------------------------------------------------------------
+
+    def finish(self, response: LMResponse, *, served_by: ServedBy | None = None) -> HistoryEntry:
+        """Record the answer. Where it came from is read off the response unless said."""
+        return self._close(response, None, served_by or _served_by(response))
+
+    def fail(self, error: BaseException, partial: LMResponse | None = None) -> HistoryEntry:
+        """Record an error or a cancellation, with what had arrived until then."""
+        return self._close(partial, error, "provider")
+
+    def abandon(self, partial: LMResponse | None = None) -> None:
+        """Record that a stream was dropped half-way; nothing if it had already ended."""
+        if not self._done:
+            self._close(partial, StreamAbandoned(), "provider")
+
+    def _close(self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy) -> HistoryEntry:
+        if self.entry is not None:
+            return self.entry
+        self._done = True
+        entry = self.entry = self._freeze(response, error, served_by)
+        try:
+            self._write(entry)
+        except Exception as failure:
+            failures.note("writing a record", failure)
+        try:
+            self._tell(entry, error)
+        except Exception as failure:
+            failures.note("closing a span", failure)
+        return entry
+
+    def _freeze(self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy) -> HistoryEntry:
+        recorder = self._recorder
+        ended = recorder.clock.perf_ns()
+        context = self._span.get_span_context()
+        traced = context.is_valid
+        first = self._first_chunk_ns
+        return HistoryEntry(
+            uuid=recorder.new_id(),
+            timestamp_ns=self._start_ns,
+            duration_ms=(ended - self._start_perf) / 1e6,
+            time_to_first_chunk_ms=None if first is None else (first - self._start_perf) / 1e6,
+            trace_id=f"{context.trace_id:032x}" if traced else None,
+            span_id=f"{context.span_id:016x}" if traced else None,
+            parent_span_id=f"{self._parent_span_id:016x}" if traced and self._parent_span_id else None,
+            run=self._run_info(),
+            scope=self._scope,
+            request=self.request,
+            response=response,
+            error=None if error is None else self._error(error),
+            outputs=[] if response is None else [dspy_output(output) for output in response.outputs],
+            served_by=served_by,
+            request_key=self._request_key,
+            attempts=self._attempts,
+            streamed=self.request.stream,
+            thread=threading.current_thread().name,
+        )
+
+    def _error(self, error: BaseException) -> CallError:
+        return CallError(
+            type=_type_name(error),
+            message=self._recorder.redactor.text(_message(error), self._secrets),
+            status=_status(error),
+        )
+
+    def _write(self, entry: HistoryEntry) -> None:
+        """The row, to every exporter; one that fails does not keep the others from it."""
+        if self._run is not None:
+            self._run.note(entry)
+        recorder = self._recorder
+        if not recorder.keep_rows:
+            return
+        record = Record("call", call_line(entry, self._asked, recorder.redactor, self._secrets))
+        for exporter in recorder.exporters:
+            try:
+                exporter.export((record,))
+            except Exception as failure:
+                failures.note(f"exporting to {type(exporter).__name__}", failure, " `lmtrace doctor` tells more.")
+
+    def _tell(self, entry: HistoryEntry, error: BaseException | None) -> None:
+        """Span, metrics and events."""
+        recorder, settings = self._recorder, self._recorder.settings
+        span = self._span
+        try:
+            if settings.content != "no_content":
+                entry = redacted_entry(entry, recorder.redactor, self._secrets)
+            if span.is_recording():
+                span.set_attributes(
+                    end_attributes(
+                        entry, cost=settings.cost_attributes, content=settings.content, compat=settings.compat
+                    )
+                )
+                if entry.error is not None:
+                    _mark_failed(span, entry.error, with_message=settings.content in SPAN_CONTENT)
+        finally:
+            span.end(end_time=self._start_ns + int(entry.duration_ms * 1e6))
+        if recorder.metrics is not None:
+            recorder.metrics.record(entry)
+        if recorder.events is not None:
+            recorder.events.emit(entry, span)
+
+
+class _Step:
+    """Makes a call's span current for one step of its stream."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: CallRecord) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._call._attach()
+
+    def __exit__(self, *error: object) -> None:
+        self._call._detach()
+
+
+class StreamAbandoned(Exception):
+    """Stands in the record of a stream that its reader dropped before the end; never raised."""
+
+    def __str__(self) -> str:
+        return "the stream was dropped before its end"
+
+
+def _mark_failed(span: Span, error: CallError, *, with_message: bool) -> None:
+    """Error status and exception event. The message only where content is wanted: providers quote prompts in it."""
+    attributes = {names.EXCEPTION_TYPE: error.type}
+    if with_message and error.message:
+        attributes[names.EXCEPTION_MESSAGE] = error.message
+    span.add_event("exception", attributes)
+    span.set_status(Status(StatusCode.ERROR, error.type))
+
+
+def _served_by(response: LMResponse) -> ServedBy:
+    metadata = response.metadata
+    if metadata is not None and "served_by" in metadata:
+        served_by: ServedBy = metadata["served_by"]
+        return served_by
+    return "cache" if response.cache_hit else "provider"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<the exception cannot be shown>"
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(error, "status_code", None) or getattr(error, "status", None)
+    return status if type(status) is int else None

@@ -1,0 +1,166 @@
+"""A run: a named stretch of work whose calls are counted, traced and stored together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext, Status, StatusCode
+
+from lmtrace import _recorder, _scope, _wire
+from lmtrace import _semconv as names
+from lmtrace._entry import HistoryEntry, RunInfo, isoformat
+from lmtrace._exporter import Record
+from lmtrace._failures import failures
+from lmtrace._rows import HOST, add_run
+from lmtrace._schema import SCHEMA_VERSION
+from lmtrace._version import __version__
+
+
+class Run:
+    """A named stretch of work; use it as a context manager, once.
+
+    Its calls share a trace (the run is a span), carry its id, name and tags, and are summed up here as they finish.
+    """
+
+    def __init__(self, name: str, tags: Mapping[str, Any] | None = None) -> None:
+        recorder = _recorder.current()
+        texts = {str(key): str(value) for key, value in (tags or {}).items()}
+        self.info = RunInfo(run_id=recorder.new_id(), name=str(name), tags=MappingProxyType(texts))
+        """Id, name and tags."""
+        self.calls = 0
+        """Finished LM calls so far, failed ones included."""
+        self.errors = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost: float | None = None
+        """US dollars billed so far, or None while no price is known for any call."""
+        self._lock = threading.Lock()
+        self._recorder = recorder
+        self._span: trace.Span = trace.INVALID_SPAN
+        self._parent: SpanContext = trace.INVALID_SPAN_CONTEXT
+        self._tokens: list[Any] = []
+        self._started_ns = self._started_perf = 0
+
+    @property
+    def id(self) -> str:
+        """The run's id, `run_id` in the store."""
+        return self.info.run_id
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        return self.info.tags
+
+    @property
+    def trace_id(self) -> str | None:
+        """Hexadecimal id of the run's trace, or None when tracing is off."""
+        context = self._span.get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else None
+
+    def __enter__(self) -> Run:
+        clock = self._recorder.clock
+        self._started_ns, self._started_perf = clock.time_ns(), clock.perf_ns()
+        self._tokens.append(_scope.enter_run(self))
+        try:
+            self._open_span()
+        except Exception as error:
+            failures.note("opening a run", error)
+        return self
+
+    def _open_span(self) -> None:
+        self._parent = trace.get_current_span().get_span_context()
+        attributes = {names.RUN_ID: self.id, names.RUN_NAME: self.name}
+        attributes.update({names.TAG_PREFIX + key: value for key, value in self.tags.items()})
+        self._span = self._recorder.tracer.start_span(self.name, attributes=attributes, start_time=self._started_ns)
+        self._tokens.append(otel_context.attach(trace.set_span_in_context(self._span)))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if len(self._tokens) > 1:
+            with suppress(Exception):
+                otel_context.detach(self._tokens[1])
+        _scope.exit_run(self, self._tokens[0])
+        try:
+            self._close(error)
+        except Exception as failure:
+            failures.note("closing a run", failure)
+
+    def _close(self, error: BaseException | None) -> None:
+        duration_ms = (self._recorder.clock.perf_ns() - self._started_perf) / 1e6
+        if error is not None:
+            self._span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
+        self._span.end(end_time=self._started_ns + int(duration_ms * 1e6))
+        recorder = self._recorder
+        if not recorder.keep_rows:
+            return
+        record = Record("span", recorder.redactor.line(self._line(duration_ms, error), {}))
+        for exporter in recorder.exporters:
+            exporter.export((record,))
+
+    def _line(self, duration_ms: float, error: BaseException | None) -> bytes:
+        context = self._span.get_span_context()
+        row: dict[str, Any] = {
+            "kind": "span",
+            "span_id": f"{context.span_id:016x}" if context.is_valid else self.id,
+            "trace_id": self.trace_id,
+            "parent_span_id": f"{self._parent.span_id:016x}" if self._parent.is_valid else None,
+            "timestamp": isoformat(self._started_ns),
+            "duration_ms": duration_ms,
+            "name": self.name,
+            "status": "error" if error is not None else "ok",
+            "error_type": None if error is None else type(error).__qualname__,
+            "attributes": {"lmtrace.run": True},
+            "schema_version": SCHEMA_VERSION,
+            "lmtrace_version": __version__,
+            "host": HOST,
+            "thread": threading.current_thread().name,
+        }
+        add_run(row, self.info)
+        return _wire.dumps({key: value for key, value in row.items() if value is not None})
+
+    def context(self, base: otel_context.Context) -> tuple[otel_context.Context, SpanContext]:
+        """`base` with the run's span as parent, for calls made in threads that have no context of their own."""
+        return trace.set_span_in_context(self._span, base), self._span.get_span_context()
+
+    def note(self, entry: HistoryEntry) -> None:
+        """Count a finished call."""
+        usage = entry.normalized_usage
+        billed = entry.billed_cost
+        with self._lock:
+            self.calls += 1
+            self.errors += entry.error is not None
+            if usage is not None and entry.served_by == "provider":
+                self.input_tokens += usage.input_tokens or 0
+                self.output_tokens += usage.output_tokens or 0
+            if billed is not None:
+                self.cost = (self.cost or 0.0) + billed
+
+    def show(self) -> None:
+        """Print the run's trace as a tree: calls, times, tokens and cost."""
+        from lmtrace._cli.show import show_run
+
+        show_run(self.id)
+
+    def __repr__(self) -> str:
+        cost = "unknown" if self.cost is None else f"${self.cost:.2g}"
+        return f"<Run {self.name!r} {self.id} calls={self.calls} errors={self.errors} cost={cost}>"
+
+
+def run(name: str, tags: Mapping[str, Any] | None = None) -> Run:
+    """A named run, to be entered with ``with``: its calls share a trace and are counted on the returned object.
+
+    Args:
+        name: What to call it; runs of the same name are told apart by their id.
+        tags: Small texts to find it by, stored with every call.
+    """
+    return Run(name, tags)

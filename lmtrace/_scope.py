@@ -1,0 +1,85 @@
+"""Who is calling: the run and the modules a call belongs to, carried by the context.
+
+A worker thread of the caller's own making starts with an empty context. Calls made there belong to the run of the process
+when exactly one is active; with several, nobody can tell, and the call belongs to none.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from lmtrace._entry import RunInfo
+
+if TYPE_CHECKING:
+    from lmtrace._runs import Run
+
+_run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
+_modules: ContextVar[tuple[tuple[Any, str], ...]] = ContextVar("lmtrace.modules", default=())
+_active: list[Run] = []
+_lock = threading.Lock()
+
+
+def current_run() -> Run | None:
+    """The run the calling code belongs to, or None."""
+    run = _run.get()
+    if run is None and len(_active) == 1:
+        run = _active[0]
+    return run
+
+
+def process_run() -> RunInfo | None:
+    """The run the whole process belongs to, when ``lmtrace run`` started it."""
+    run_id = os.environ.get("LMTRACE_RUN_ID")
+    return RunInfo(run_id=run_id, name=os.environ.get("LMTRACE_RUN_NAME", "")) if run_id else None
+
+
+def enter_run(run: Run) -> Any:
+    """Make `run` current; returns what `exit_run` needs."""
+    with _lock:
+        _active.append(run)
+    return _run.set(run)
+
+
+def exit_run(run: Run, token: Any) -> None:
+    """Undo `enter_run`."""
+    with _lock:
+        _active.remove(run)
+    try:
+        _run.reset(token)
+    except ValueError:  # left in another context than it was entered in, as async generators do
+        _run.set(None)
+
+
+@contextmanager
+def caller_module(module: Any, name: str | None = None) -> Iterator[None]:
+    """Say that `module` makes the LM calls of this block.
+
+    Its name becomes the last part of their `scope`, and its `history` list, when it has one, gets their entries, as
+    DSPy's modules do. Blocks nest: ``RAG`` around ``generate_answer`` gives the scope ``RAG.generate_answer``.
+
+    Args:
+        module: Any object.
+        name: What to call it; its `name` attribute or class name by default.
+    """
+    label = name or getattr(module, "name", None) or type(module).__name__
+    token = _modules.set((*_modules.get(), (module, str(label))))
+    try:
+        yield
+    finally:
+        _modules.reset(token)
+
+
+def caller_modules() -> tuple[Any, ...]:
+    """The modules of the enclosing `caller_module` blocks, outermost first."""
+    return tuple(module for module, _ in _modules.get())
+
+
+def scope() -> str | None:
+    """The module path of the caller, as ``Program.predictor``, or None."""
+    modules = _modules.get()
+    return ".".join(name for _, name in modules) if modules else None
