@@ -1,0 +1,50 @@
+"""The two doors of the translation: any LiteLLM answer to an `LMResponse`, and back to the class the caller expects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from lmtrace._data import LMResponse, ModelType
+from lmtrace.integrations.litellm._chat import from_chat, to_chat
+from lmtrace.integrations.litellm._embedding import from_embedding, to_embedding
+from lmtrace.integrations.litellm._responses import from_responses, to_responses
+from lmtrace.integrations.litellm._text import from_text, to_text
+
+_READERS: Final[dict[str, Callable[[Any], LMResponse]]] = {
+    "ModelResponse": from_chat,
+    "TextCompletionResponse": from_text,
+    "ResponsesAPIResponse": from_responses,
+    "EmbeddingResponse": from_embedding,
+}
+
+_WRITERS: Final[dict[ModelType, Callable[[LMResponse], Any]]] = {
+    "chat": to_chat,
+    "text": to_text,
+    "responses": to_responses,
+    "embedding": to_embedding,
+}
+
+
+def from_litellm(obj: Any) -> LMResponse:
+    """The normalised form of an answer of LiteLLM's chat, text, Responses or embeddings calls, nothing lost.
+
+    Raises:
+        TypeError: `obj` is none of these answers.
+    """
+    return _reader(type(obj))(obj)
+
+
+@cache
+def _reader(cls: type[Any]) -> Callable[[Any], LMResponse]:
+    """The translation for a class, found by name so that LiteLLM need not be imported here."""
+    for base in cls.__mro__:
+        if base.__name__ in _READERS:
+            return _READERS[base.__name__]
+    raise TypeError(f"{cls.__name__} is not an answer of LiteLLM; expected one of {', '.join(_READERS)}")
+
+
+def to_litellm(response: LMResponse, model_type: ModelType) -> Any:
+    """The LiteLLM object a response stands for; equal to the one it was made from when it came from this interface."""
+    return _WRITERS[model_type](response)
