@@ -1,0 +1,61 @@
+"""Which dialect a request is in, and the few requests that ask for no answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from lmtrace.testing._provider import (
+    _openai_chat,
+    _openai_embeddings,
+    _openai_text,
+)
+from lmtrace.testing._provider._answer import CREATED
+from lmtrace.testing._provider._dialect import Dialect
+from lmtrace.testing._provider._request import ReceivedRequest
+from lmtrace.testing._provider._server import Received
+
+DIALECTS: tuple[Dialect, ...] = (
+    _openai_chat.DIALECT,
+    _openai_text.DIALECT,
+    _openai_embeddings.DIALECT,
+)
+
+MODEL = "loopback"
+"""The one model that lists of models name; every other name is answered too."""
+
+
+def read(received: Received) -> tuple[ReceivedRequest, Dialect | None]:
+    """The request with its question read out, and its dialect when it asks for an answer in one."""
+    parts = urlsplit(received.target)
+    content = _json(received.body)
+    fields: dict[str, Any] = {
+        "method": received.method,
+        "path": parts.path,
+        "query": dict(parse_qsl(parts.query)),
+        "headers": received.headers,
+        "body": received.body,
+        "json": content,
+    }
+    for dialect in DIALECTS if received.method == "POST" and isinstance(content, Mapping) else ():
+        if found := dialect.path.search(parts.path):
+            ask = dialect.ask(content, found.groupdict())
+            return ReceivedRequest(**fields, dialect=dialect.name, ask=ask), dialect
+    return ReceivedRequest(**fields), None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return None
+
+
+def listing(path: str) -> Mapping[str, Any] | None:
+    """The answer to a request for the list of models or the description of one, or None for an unknown path."""
+    if path.endswith("/models"):
+        model = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "lmtrace"}
+        return {"object": "list", "data": [model]}
+    return None
