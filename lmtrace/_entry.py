@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -174,11 +175,15 @@ class HistoryEntry(Mapping[str, Any]):
         return f"<HistoryEntry {self.uuid} {self.model} {state} {self.duration_ms:.1f} ms>"
 
 
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
 def isoformat(timestamp_ns: int) -> str:
     """The one textual form of a time in records: UTC, microseconds, ``Z``."""
     seconds, nanoseconds = divmod(timestamp_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
 
 
 def dspy_output(output: LMOutput) -> str | dict[str, Any]:

@@ -7,8 +7,10 @@ section 6.2), so that ids made by one process sort in the order they were made.
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,19 +26,27 @@ class Clock:
     """Monotonic nanoseconds, for durations."""
 
 
+_sources: weakref.WeakSet[Uuid7] = weakref.WeakSet()
+
+
 class Uuid7:
     """A source of uuid7 texts; calling it gives the next one. Safe in threads."""
 
-    __slots__ = ("_counter", "_lock", "_millisecond", "_time_ns")
+    __slots__ = ("__weakref__", "_bits", "_counter", "_lock", "_millisecond", "_time_ns")
 
     def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:
         self._time_ns = time_ns
-        self._lock = threading.Lock()
+        self._seed()
         self._millisecond = 0
         self._counter = 0
+        _sources.add(self)
+
+    def _seed(self) -> None:
+        """A generator seeded by the system once a process, because asking the system each time costs 20 µs."""
+        self._bits = random.Random(os.urandom(32)).getrandbits
+        self._lock = threading.Lock()
 
     def __call__(self) -> str:
-        random = int.from_bytes(os.urandom(8))
         with self._lock:
             millisecond = self._time_ns() // 1_000_000
             if millisecond > self._millisecond:
@@ -45,6 +55,16 @@ class Uuid7:
                 self._millisecond, self._counter = self._millisecond + 1, 0
             else:
                 self._counter += 1
-            millisecond, counter = self._millisecond, self._counter
-        text = f"{millisecond:012x}7{counter:03x}{0x8000000000000000 | random & 0x3FFFFFFFFFFFFFFF:016x}"
+            millisecond, counter, noise = self._millisecond, self._counter, self._bits(62)
+        text = f"{millisecond:012x}7{counter:03x}{0x8000000000000000 | noise:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _reseed() -> None:
+    """A forked child must not repeat its parent's ids."""
+    for source in list(_sources):
+        source._seed()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reseed)

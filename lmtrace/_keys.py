@@ -61,14 +61,7 @@ def canonical(request: LMRequest) -> bytes:
         "messages": _messages(request.messages, ids),
         "parameters": parameters,
     }
-    return _text(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
-
-
-def _text(line: bytes) -> bytes:
-    """Unicode and line ends made equal, in the serialised form, where no character of JSON's own can change."""
-    if not line.isascii():
-        line = unicodedata.normalize("NFC", line.decode()).encode()
-    return line.replace(rb"\r\n", rb"\n") if rb"\r" in line else line
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
 def _messages(messages: Any, ids: dict[str, str]) -> Any:
@@ -78,21 +71,11 @@ def _messages(messages: Any, ids: dict[str, str]) -> Any:
 
 
 def _is_plain_message(message: Any) -> bool:
-    """Role and text only: nothing in it has two spellings that the serialised form does not make equal anyway."""
+    """Role and text only, with nothing in it that has two spellings."""
     if type(message) is not dict or len(message) != 2:
         return False
-    role, content = message.get("role"), message.get("content")
-    return type(role) is str and type(content) is str and _encodable(content)
-
-
-def _encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    content = message.get("content")
+    return type(content) is str and content.isascii() and "\r" not in content and type(message.get("role")) is str
 
 
 def _normal(value: Any, ids: dict[str, str], name: str = "") -> Any:
@@ -113,7 +96,11 @@ def _normal(value: Any, ids: dict[str, str], name: str = "") -> Any:
 def _normal_mapping(value: Mapping[Any, Any], ids: dict[str, str]) -> Any:
     if not all(isinstance(key, str) for key in value):
         return _normal(_wire.encode(value), ids)
-    return {str(key): _normal(item, ids, key) for key, item in value.items() if item is not None}
+    return {_normal_key(key): _normal(item, ids, key) for key, item in value.items() if item is not None}
+
+
+def _normal_key(key: str) -> str:
+    return key if key.isascii() else unicodedata.normalize("NFC", key).encode("utf-8", "replace").decode()
 
 
 def _normal_object(value: Any, ids: dict[str, str]) -> Any:
@@ -129,4 +116,6 @@ def _normal_text(text: str, ids: dict[str, str], name: str) -> Any:
         return ids.setdefault(text, f"call_{len(ids)}")
     if text.startswith("data:") and (match := _DATA_URL.match(text)) is not None:
         return {"media": match[1], "sha256": hashlib.sha256(text[match.end() :].encode("utf-8", "replace")).hexdigest()}
-    return text if _encodable(text) else _wire.encode(text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    return text if text.isascii() else _wire.encode(unicodedata.normalize("NFC", text))

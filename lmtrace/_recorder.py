@@ -22,7 +22,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from lmtrace import _scope, _settings
 from lmtrace import _semconv as names
-from lmtrace._attributes import SPAN_CONTENT, end_attributes, span_name, start_attributes
+from lmtrace._attributes import end_attributes, span_name, start_attributes
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_output
 from lmtrace._exporter import Exporter, Record
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from lmtrace._events import Events
     from lmtrace._metrics import Metrics
+    from lmtrace._runs import Run
 
 _lock = threading.Lock()
 _current: Recorder | None = None
@@ -74,7 +75,19 @@ def active_call() -> CallRecord | None:
 class Recorder:
     """Everything a call is recorded with. Immutable; new settings make a new recorder."""
 
-    __slots__ = ("clock", "events", "exporters", "keep_content", "keep_rows", "metrics", "new_id", "redactor", "settings", "tracer")
+    __slots__ = (
+        "clock",
+        "events",
+        "exporters",
+        "keep_content",
+        "keep_rows",
+        "metrics",
+        "new_id",
+        "process_run",
+        "redactor",
+        "settings",
+        "tracer",
+    )
 
     def __init__(
         self,
@@ -97,6 +110,7 @@ class Recorder:
         self.redactor = Redactor(settings.redact)
         self.keep_rows = bool(self.exporters) and settings.capture != "none"
         self.keep_content = settings.capture == "full"
+        self.process_run = _scope.process_run()
 
     def start(self, request: LMRequest, secrets: Mapping[str, Any]) -> CallRecord:
         """Begin to record a call: the span opens, and what was asked is serialised. Never raises."""
@@ -113,7 +127,7 @@ class CallRecord:
 
     __slots__ = (
         "_asked", "_attempts", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_request_key", "_run",
-        "_scope", "_secrets", "_span", "_start_ns", "_start_perf", "_token", "entry", "request",
+        "_run_info", "_scope", "_secrets", "_span", "_start_ns", "_start_perf", "_token", "entry", "request",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, request: LMRequest, secrets: Mapping[str, Any]) -> None:
@@ -131,14 +145,16 @@ class CallRecord:
         self._first_chunk_ns: int | None = None
         self._parent_span_id: int | None = None
         self._request_key: str | None = None
-        self._run: _scope.Run | None = None
+        self._run: Run | None = None
+        self._run_info: RunInfo | None = None
         self._scope: str | None = None
         self._token: Any = None
 
     # --- opening ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._run = _scope.current_run()
+        run = self._run = _scope.current_run()
+        self._run_info = run.info if run is not None else self._recorder.process_run
         self._scope = _scope.scope()
         self._open_span()
         recorder, request = self._recorder, self.request
@@ -160,13 +176,10 @@ class CallRecord:
             parent,
             SpanKind.CLIENT,
             start_attributes(
-                self.request, scope=self._scope, run=self._run_info(), compat=self._recorder.settings.compat
+                self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat
             ),
             start_time=self._start_ns,
         )
-
-    def _run_info(self) -> RunInfo | None:
-        return self._run.info if self._run is not None else _scope.process_run()
 
     # --- while the provider runs -----------------------------------------------------------------------------------
 
@@ -174,7 +187,9 @@ class CallRecord:
         self._attach()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None
+    ) -> None:
         self._detach()
         if error is not None:
             self.fail(error)
@@ -253,7 +268,7 @@ class CallRecord:
             trace_id=f"{context.trace_id:032x}" if traced else None,
             span_id=f"{context.span_id:016x}" if traced else None,
             parent_span_id=f"{self._parent_span_id:016x}" if traced and self._parent_span_id else None,
-            run=self._run_info(),
+            run=self._run_info,
             scope=self._scope,
             request=self.request,
             response=response,
@@ -301,7 +316,7 @@ class CallRecord:
                     )
                 )
                 if entry.error is not None:
-                    _mark_failed(span, entry.error, with_message=settings.content in SPAN_CONTENT)
+                    _mark_failed(span, entry.error, with_message=settings.content in names.SPAN_CONTENT)
         finally:
             span.end(end_time=self._start_ns + int(entry.duration_ms * 1e6))
         if recorder.metrics is not None:

@@ -23,6 +23,9 @@ HOST: Final = platform.node()
 _TAGS: Final = "tags"
 
 
+_SCALARS: Final = frozenset({int, float, bool, type(None)})
+
+
 class Asked:
     """What a request asked for, serialised at the start of its call."""
 
@@ -34,7 +37,8 @@ class Asked:
         tools = kwargs.get("tools")
         self.tools = None if tools is None else _wire.dumps(tools)
         plain = kwargs if tools is None else {name: value for name, value in kwargs.items() if name != "tools"}
-        self.kwargs = redactor.shapes(_wire.dumps(plain if type(plain) is dict else dict(plain)))
+        text = _wire.dumps(plain if type(plain) is dict else dict(plain))
+        self.kwargs = text if _SCALARS.issuperset(map(type, plain.values())) else redactor.shapes(text)
 
 
 def call_line(entry: HistoryEntry, asked: Asked | None, redactor: Redactor, secrets: Mapping[str, Any]) -> bytes:
@@ -175,7 +179,7 @@ def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None
 
 def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that cannot hold content: numbers and switches."""
-    return {name: value for name, value in kwargs.items() if type(value) in (int, float, bool)}
+    return {name: value for name, value in kwargs.items() if type(value) in _SCALARS}
 
 
 _REDACTABLE: Final = ("prompt", "messages", "kwargs", "tools", "outputs", "response", "error_message")

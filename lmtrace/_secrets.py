@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -81,7 +82,9 @@ def _without_secrets(name: str, value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, dict):
         clean = {
-            key: REDACTED if isinstance(key, str) and is_secret_name(key) else _without_secrets(str(key), item, depth + 1)
+            key: REDACTED
+            if isinstance(key, str) and is_secret_name(key)
+            else _without_secrets(str(key), item, depth + 1)
             for key, item in value.items()
         }
         return clean if any(clean[key] is not value[key] for key in value) else value
@@ -102,7 +105,9 @@ def clean_url(url: str) -> str:
     if not parts.netloc:
         return url
     netloc = parts.netloc.rpartition("@")[2]
-    query = "&".join(f"{name}=" + (REDACTED if is_secret_name(name) else value) for name, value in parse_qsl(parts.query))
+    query = "&".join(
+        f"{name}=" + (REDACTED if is_secret_name(name) else value) for name, value in parse_qsl(parts.query)
+    )
     if netloc == parts.netloc and REDACTED not in query:
         return url
     return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
@@ -189,9 +194,9 @@ class Redactor:
         for secret in self._environment():
             if secret in line:
                 line = line.replace(secret, b"[redacted]")
-        if secrets:
-            for text in values(secrets):
-                if len(text) >= _SHORTEST and (secret := _escaped(text)) in line:
+        for value in secrets.values():
+            for secret in _needles(value) if type(value) is str else map(_escaped, _long(values(value))):
+                if secret in line:
                     line = line.replace(secret, b"[redacted]")
         return line
 
@@ -245,12 +250,22 @@ class Redactor:
                 form
                 for name, value in os.environ.items()
                 if _SECRET_NAME.search(name) is not None
-                for form in _forms(value)
-                if len(form) >= _SHORTEST and not form.startswith(("/", "~"))
+                for form in _long(_forms(value))
+                if not form.startswith(("/", "~"))
             }
-            found |= {text for text in _environment_urls() if len(text) >= _SHORTEST}
+            found.update(_long(_environment_urls()))
             self._environ_values = tuple(_escaped(text) for text in sorted(found, key=len, reverse=True))
         return self._environ_values
+
+
+def _long(texts: Iterable[str]) -> Iterable[str]:
+    return (text for text in texts if len(text) >= _SHORTEST)
+
+
+@lru_cache(maxsize=256)
+def _needles(secret: str) -> tuple[bytes, ...]:
+    """What to look for when `secret` is a credential; remembered, because it is the same in every call."""
+    return tuple(_escaped(text) for text in _long(_forms(secret)))
 
 
 def _environment_urls() -> Iterable[str]:
