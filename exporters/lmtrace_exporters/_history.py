@@ -1,0 +1,187 @@
+"""Reading a store: SQL over segments and live journals, beside any number of writers, without a lock.
+
+Each query sees the rows that were written before it: the views are made again when files came or went. What cannot be
+read is left out and named in `problems`; nothing is ever skipped in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from lmtrace_exporters._blobs import fetch
+from lmtrace_exporters._duck import connect, explain
+from lmtrace_exporters._errors import HistoryQueryError
+from lmtrace_exporters._layout import Layout
+from lmtrace_exporters._newest import newest
+from lmtrace_exporters._rows import from_table
+from lmtrace_exporters._rowsql import COLUMNS, empty_sql, journal_sql, parquet_sql, period_sql, union_sql
+from lmtrace_exporters._scan import Scan
+from lmtrace_exporters._snapshot import Problem, Snapshot, plain_copy, take_snapshot
+from lmtrace_exporters._views import TEXT_MACRO, VIEWS
+
+if TYPE_CHECKING:
+    import duckdb
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+def open_history(
+    path: str | os.PathLike[str], *, since: datetime | None = None, until: datetime | None = None
+) -> History:
+    """Open a store for reading; a missing or empty one has no rows.
+
+    Args:
+        path: the store directory.
+        since: leave out rows that began before this time.
+        until: leave out rows that began at or after this time.
+
+    Raises:
+        StoreVersionError: a newer lmtrace wrote the store.
+        StoreError: the store's description is damaged.
+    """
+    history = History(path, since=since, until=until)
+    history._layout.check()
+    return history
+
+
+class History:
+    """The rows of one store as DuckDB views: calls, messages, spans, runs, rollouts and costs.
+
+    It is a context manager. Use it from one thread; a forked child that uses an inherited one gets its own connection.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, since: datetime | None = None, until: datetime | None = None
+    ) -> None:
+        """Prepare for reading; nothing is opened before the first question. See `open_history`."""
+        self._layout = Layout(Path(path).absolute())
+        self._since, self._until = since, until
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._snapshot: Snapshot | None = None
+        self._copies: Path | None = None
+        self._pid = os.getpid()
+
+    @property
+    def path(self) -> Path:
+        """The store directory."""
+        return self._layout.root
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What in the store cannot be served now, and why."""
+        return take_snapshot(self._layout, self._since, self._until).problems
+
+    def sql(self, query: str, params: Parameters | None = None) -> duckdb.DuckDBPyRelation:
+        """Return the answer to a query as DuckDB's relation: ``fetchall()``, ``df()``, ``arrow()``, ``pl()``, ``show()``.
+
+        Args:
+            query: one SELECT in DuckDB's SQL.
+            params: values for ``?`` or ``$name`` in it.
+
+        Raises:
+            HistoryQueryError: the query is wrong.
+        """
+        import duckdb
+
+        connection = self._refreshed()
+        try:
+            return connection.sql(query, params=params)
+        except duckdb.Error as error:
+            raise explain(error, query, list(COLUMNS["call"])) from error
+
+    def recent(self, count: int = 50) -> list[dict[str, Any]]:
+        """Return the newest calls, newest first, as dictionaries of the schema's columns with JSON decoded.
+
+        Much faster than SQL on a large store: only the newest files are opened.
+        """
+        return newest(self._layout, count, self._since, self._until, self._fresh_connection)
+
+    def call(self, uuid: str) -> dict[str, Any] | None:
+        """Return the one call whose uuid begins with `uuid`, payloads over 1 MB included, or None.
+
+        Raises:
+            HistoryQueryError: several calls begin so.
+        """
+        rows = self._rows("call", "SELECT * FROM calls WHERE starts_with(uuid, ?) LIMIT 2", [uuid])
+        if len(rows) > 1 and rows[0]["uuid"] != uuid:
+            raise HistoryQueryError(f"several calls begin with {uuid!r}: give more of the uuid")
+        return {name: fetch(value, self._layout.blobs) for name, value in rows[0].items()} if rows else None
+
+    def trace(self, trace_id: str) -> list[dict[str, Any]]:
+        """Return the spans of a trace, calls among them, in the order they began."""
+        return self._rows("span", "SELECT * FROM spans WHERE trace_id = ? ORDER BY timestamp, span_id", [trace_id])
+
+    def close(self) -> None:
+        """Close the connection and remove temporary files."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        if self._copies is not None and self._pid == os.getpid():
+            shutil.rmtree(self._copies, ignore_errors=True)
+        self._connection, self._copies, self._snapshot = None, None, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, kind: str, query: str, params: Parameters) -> list[dict[str, Any]]:
+        relation = self.sql(query, params)
+        return [from_table(kind, dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
+
+    def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
+        if self._pid != os.getpid():  # the connection belongs to the parent
+            self._connection, self._copies, self._snapshot, self._pid = None, None, None, os.getpid()
+        if self._connection is None:
+            self._connection = connect()
+        return self._connection
+
+    def _refreshed(self) -> duckdb.DuckDBPyConnection:
+        connection = self._fresh_connection()
+        snapshot = take_snapshot(self._layout, self._since, self._until)
+        if snapshot != self._snapshot:
+            self._make_views(connection, snapshot)
+            self._snapshot = snapshot
+        return connection
+
+    def _make_views(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+        files = [self._readable(journal) for journal in snapshot.journals]
+        for kind, name in (("call", "calls"), ("span", "stored_spans")):
+            rows = union_sql(self._parts(kind, snapshot, files))
+            where = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM ({rows}) WHERE {where}")
+        if self._snapshot is None:
+            connection.execute(TEXT_MACRO)
+        for name, query in VIEWS.items():
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+
+    def _parts(self, kind: str, snapshot: Snapshot, files: list[Path]) -> list[str]:
+        parts = [empty_sql(kind)]
+        segments = [self.path / segment.path for segment in snapshot.segments if segment.kind == kind]
+        if segments:
+            parts.append(parquet_sql(segments))
+        if files:
+            unknown = frozenset().union(*(journal.unknown for journal in snapshot.journals))
+            longest = max(journal.longest for journal in snapshot.journals)
+            parts.append(journal_sql(kind, files, longest=longest, unknown=unknown))
+        return parts
+
+    def _readable(self, journal: Scan) -> Path:
+        if journal.is_plain:
+            return journal.path
+        if self._copies is None:
+            self._copies = Path(tempfile.mkdtemp(prefix="lmtrace-"))
+        return plain_copy(journal, self._copies)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment is not None else None

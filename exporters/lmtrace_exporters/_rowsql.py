@@ -1,0 +1,111 @@
+"""The SQL that turns files into rows of the schema's columns; readers and compaction share it.
+
+A journal keeps JSON as it is nested; Parquet keeps the JSON columns as JSON text. Whatever a newer minor version added is
+kept: in a journal its keys go into `extra`, in Parquet it is one more column.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from lmtrace._schema import CALL_COLUMNS, OUTPUT_TEXT_SQL, SPAN_COLUMNS
+
+COLUMNS: Final[dict[str, dict[str, str]]] = {
+    "call": {**CALL_COLUMNS, "extra": "JSON"},
+    "span": {**SPAN_COLUMNS, "extra": "JSON"},
+}
+"""Columns of both kinds of rows, with `extra` for what this version does not know."""
+
+_IDENTITY: Final = {"call": "uuid", "span": "span_id"}
+_NOT_EXTRA: Final = frozenset({"kind", "crc32", "output_text", "extra"})
+_LARGEST_OBJECT: Final = 16 << 20
+"""DuckDB's own default for one JSON object; it allocates buffers of this size."""
+
+
+def quote(text: str | os.PathLike[str]) -> str:
+    """Return a string literal."""
+    return "'" + os.fspath(text).replace("'", "''") + "'"
+
+
+def quote_name(text: str) -> str:
+    """Return a quoted identifier."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def empty_sql(kind: str) -> str:
+    """Return a query for no rows with all columns of a kind."""
+    columns = ", ".join(f"NULL::{type_} AS {quote_name(name)}" for name, type_ in COLUMNS[kind].items())
+    return f"SELECT {columns} WHERE false"
+
+
+def journal_sql(
+    kind: str,
+    files: Iterable[str | os.PathLike[str]],
+    *,
+    longest: int = 0,
+    unknown: Iterable[str] = (),
+    strict: bool = False,
+) -> str:
+    """Return a query for the rows of one kind in journals.
+
+    Args:
+        kind: ``"call"`` or ``"span"``.
+        files: the journals; at least one.
+        longest: length of their longest line.
+        unknown: keys in them that the schema does not know.
+        strict: fail on a line that cannot be read instead of leaving it out.
+    """
+    extra = sorted(set(unknown) - _NOT_EXTRA - set(COLUMNS[kind]))
+    stored = {name: type_ for name, type_ in COLUMNS[kind].items() if name not in _NOT_EXTRA}
+    read = {"kind": "VARCHAR", **stored, **dict.fromkeys(extra, "JSON")}
+    columns = ", ".join(f"{quote(name)}: {quote(type_)}" for name, type_ in read.items())
+    source = (
+        f"read_json([{', '.join(quote(file) for file in files)}], format='newline_delimited', columns={{{columns}}}, "
+        f"ignore_errors={'false' if strict else 'true'}, maximum_object_size={max(_LARGEST_OBJECT, 2 * longest)})"
+    )
+    chosen = ", ".join(_column_sql(name, type_, extra) for name, type_ in COLUMNS[kind].items())
+    return f"SELECT {chosen} FROM {source} WHERE kind = {quote(kind)} AND {_IDENTITY[kind]} IS NOT NULL"
+
+
+def parquet_sql(files: Iterable[str | os.PathLike[str]]) -> str:
+    """Return a query for the rows of Parquet files; at least one."""
+    listed = ", ".join(quote(file) for file in files)
+    return f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
+
+
+def unknown_keys(kind: str, keys: Iterable[str]) -> set[str]:
+    """Return the keys of a line that the schema does not know."""
+    return set(keys) - COLUMNS[kind].keys() - _NOT_EXTRA
+
+
+def _column_sql(name: str, type_: str, extra: list[str]) -> str:
+    if name == "output_text":
+        return f"{OUTPUT_TEXT_SQL} AS output_text"
+    if name == "extra":
+        return f"{_extra_sql(extra)} AS extra"
+    return quote_name(name)
+
+
+def _extra_sql(extra: list[str]) -> str:
+    if not extra:
+        return "NULL::JSON"
+    pairs = ", ".join(f"{quote(name)}, {quote_name(name)}" for name in extra)
+    absent = " AND ".join(f"{quote_name(name)} IS NULL" for name in extra)
+    return f"CASE WHEN {absent} THEN NULL ELSE json_merge_patch('{{}}', json_object({pairs})) END"
+
+
+def union_sql(parts: Iterable[str]) -> str:
+    """Return one query for the rows of several, with every column any of them has."""
+    return " UNION ALL BY NAME ".join(f"({part})" for part in parts)
+
+
+def period_sql(bounds: Mapping[str, str | None]) -> str:
+    """Return a condition on `timestamp` for ``{"since": …, "until": …}``, each an ISO time or None."""
+    conditions = ["true"]
+    if bounds["since"] is not None:
+        conditions.append(f"timestamp >= {quote(bounds['since'])}::TIMESTAMPTZ")
+    if bounds["until"] is not None:
+        conditions.append(f"timestamp < {quote(bounds['until'])}::TIMESTAMPTZ")
+    return " AND ".join(conditions)
