@@ -1,9 +1,12 @@
 """Metrics of finished calls, recorded away from the caller.
 
 One SDK measurement costs about 7 µs and a call makes four or more, so `Metrics.record` only appends a small tuple. The
-tuples become measurements when a reader collects: the callback of `lmtrace.calls`, an observable counter, empties the
-queue first, and the SDK runs callbacks before it reads the other instruments, so they are part of the same collection.
-A long queue (no reader, or a slow one) is shortened by two for each call that comes.
+tuples become measurements when a reader collects: an observable instrument that never reports anything has a callback,
+which empties the queue. The SDK runs callbacks before it reads the other instruments, so the measurements are part of
+the same collection. A long queue (no reader, or a slow one) is shortened by two for each call that comes.
+
+The queue is one for the process, because a meter keeps the first callback it gets for a name and `configure` makes a new
+`Metrics` each time; each tuple knows whose it is.
 
 Ids, messages and free parameters are never metric attributes: each value of one makes a time series.
 """
@@ -12,11 +15,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from lmtrace import _semconv as names
 from lmtrace._data import OPERATIONS, LMUsage
@@ -30,6 +31,7 @@ QUEUE_LIMIT: Final = 4096
 """Waiting calls above which callers take part in the work."""
 
 _SHARE: Final = 2
+_NOTHING: Final[Mapping[str, Any]] = {}
 _logger = logging.getLogger(__name__)
 
 _NEW: Final = (
@@ -43,6 +45,7 @@ _NEW: Final = (
     names.INFERENCE_INPUT_TOKENS,
     names.INFERENCE_OUTPUT_TOKENS,
     names.OPERATION_DURATION,
+    names.CALLS,
 )
 _OLD: Final = (names.OPERATION_FIRST_CHUNK, names.TOKEN_USAGE)
 _MODES: Final[dict[str, tuple[str, ...]]] = {"new": _NEW, "both": _NEW + _OLD, "off": ()}
@@ -74,15 +77,11 @@ class Metrics:
     """
 
     def __init__(self, meter: Meter, mode: str = "new") -> None:
-        self._queue = _queue_of(meter)
         self._enabled = mode != "off"
         self._older = mode == "both"
         self._record: dict[str, Callable[..., None]] = {name: _instrument(meter, name) for name in _MODES[mode]}
         if self._enabled:
-            described = names.METRICS[names.CALLS]
-            meter.create_observable_counter(
-                names.CALLS, [self._queue.observe], unit=described.unit, description=described.description
-            )
+            meter.create_observable_gauge(names.COLLECT_HOOK, [_before_collection])
 
     def record(self, entry: HistoryEntry) -> None:
         """Note a finished call; about a microsecond, whatever becomes of it later."""
@@ -103,17 +102,21 @@ class Metrics:
             response.usage if response is not None else None,
             entry.served_by,
         )
-        queue = self._queue
-        queue.pending.append(call)
-        if len(queue.pending) > QUEUE_LIMIT:
-            queue.drain(_SHARE)
+        _pending.append(call)
+        if len(_pending) > QUEUE_LIMIT:
+            drain(_SHARE)
 
     def drain(self) -> None:
         """Turn everything noted so far into measurements."""
-        self._queue.drain()
+        drain()
 
     def _measure(self, call: _Call, batch: _Batch) -> None:
-        """The measurements of one call that asked a provider."""
+        """The measurements of one call. An answer from the cache or a replay took no inference and is only counted."""
+        batch.add(self._record[names.CALLS], 1, _NOTHING, names.SERVED_BY, call.served_by)
+        if call.served_by == "provider":
+            self._measure_provider(call, batch)
+
+    def _measure_provider(self, call: _Call, batch: _Batch) -> None:
         attributes = batch.attributes(call)
         seconds = call.duration_ms / 1000
         timed = {**attributes, names.ERROR_TYPE: call.error_type} if call.error_type else attributes
@@ -135,8 +138,8 @@ class Metrics:
 
     def _measure_tokens(self, usage: LMUsage | None, attributes: dict[str, Any], batch: _Batch) -> None:
         if usage is None:  # the conventions ask for a zero, so that calls without usage are visible
-            batch.add(self._record[names.INFERENCE_INPUT_USAGE], attributes, "unknown", 0)
-            batch.add(self._record[names.INFERENCE_OUTPUT_USAGE], attributes, "unknown", 0)
+            batch.add(self._record[names.INFERENCE_INPUT_USAGE], 0, attributes, names.TOKEN_MODALITY, "unknown")
+            batch.add(self._record[names.INFERENCE_OUTPUT_USAGE], 0, attributes, names.TOKEN_MODALITY, "unknown")
             return
         if usage.input_tokens is not None:
             self._record[names.INFERENCE_INPUT_TOKENS](usage.input_tokens, attributes)
@@ -144,7 +147,7 @@ class Metrics:
             self._record[names.INFERENCE_OUTPUT_TOKENS](usage.output_tokens, attributes)
         for name, field, detail in _COUNTED:
             for modality, tokens in _by_modality(getattr(usage, field), usage, detail):
-                batch.add(self._record[name], attributes, modality, tokens)
+                batch.add(self._record[name], tokens, attributes, names.TOKEN_MODALITY, modality)
 
     def _measure_older(self, usage: LMUsage, attributes: dict[str, Any]) -> None:
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
@@ -157,8 +160,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self._attributes: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self._sums: dict[tuple[Any, ...], tuple[Callable[..., None], dict[str, Any], int]] = {}
-        self.served: dict[str, int] = {}
+        self._sums: dict[tuple[Any, ...], tuple[Callable[..., None], int, Mapping[str, Any], str]] = {}
 
     def attributes(self, call: _Call) -> dict[str, Any]:
         """The attributes all metrics of a call share, one dictionary for all calls that have the same."""
@@ -168,64 +170,38 @@ class _Batch:
             found = self._attributes[key] = _shared_attributes(call)
         return found
 
-    def add(self, record: Callable[..., None], attributes: dict[str, Any], modality: str, tokens: int) -> None:
-        key = (record, id(attributes), modality)
-        total = tokens + (self._sums[key][2] if key in self._sums else 0)
-        self._sums[key] = (record, attributes, total)
+    def add(
+        self, record: Callable[..., None], amount: int, attributes: Mapping[str, Any], further: str, value: str
+    ) -> None:
+        """Add to a counter, under `attributes` (one object for equal ones) and one `further` attribute."""
+        key = (record, id(attributes), value)
+        before = self._sums.get(key)
+        self._sums[key] = (record, amount + (before[1] if before else 0), attributes, further)
 
     def finish(self) -> None:
-        for (_, _, modality), (record, attributes, total) in self._sums.items():
-            record(total, {**attributes, names.TOKEN_MODALITY: modality})
+        """Give the sums to the SDK."""
+        for (_, _, value), (record, amount, attributes, further) in self._sums.items():
+            record(amount, {**attributes, further: value})
 
 
-class _Queue:
-    """The calls that wait, and the totals of those that do not; one for each meter.
-
-    A meter gives the same instrument to everyone who asks for a name and keeps the first callback only, so everything
-    made for it (after each `configure`) has to share one queue.
-    """
-
-    def __init__(self) -> None:
-        self.pending: deque[tuple[Any, ...]] = deque()
-        self._totals: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def observe(self, _options: object) -> Iterable[Observation]:
-        """The callback of `lmtrace.calls`."""
-        from opentelemetry.metrics import Observation
-
-        self.drain()
-        with self._lock:
-            totals = dict(self._totals)
-        return [Observation(total, {names.SERVED_BY: served_by}) for served_by, total in totals.items()]
-
-    def drain(self, limit: int | None = None) -> None:
-        """Turn waiting calls, at most `limit`, into measurements; one that cannot be measured does not stop the rest."""
-        batch = _Batch()
-        for _ in range(len(self.pending) if limit is None else limit):
-            try:
-                call = _Call._make(self.pending.popleft())
-            except IndexError:  # another thread took it
-                break
-            batch.served[call.served_by] = batch.served.get(call.served_by, 0) + 1
-            if call.served_by == "provider":
-                self._measure(call, batch)
-        batch.finish()
-        with self._lock:
-            for served_by, calls in batch.served.items():
-                self._totals[served_by] = self._totals.get(served_by, 0) + calls
-
-    def forget(self) -> None:
-        """In a forked child: what waits belongs to the parent. The totals stay, as those of the SDK's counters do."""
-        self.pending.clear()
-        self._lock = threading.Lock()
-
-    @staticmethod
-    def _measure(call: _Call, batch: _Batch) -> None:
+def drain(limit: int | None = None) -> None:
+    """Turn waiting calls, at most `limit`, into measurements; one that cannot be measured does not stop the rest."""
+    batch = _Batch()
+    for _ in range(len(_pending) if limit is None else limit):
+        try:
+            call = _Call._make(_pending.popleft())
+        except IndexError:  # another thread took it
+            break
         try:
             call.metrics._measure(call, batch)
         except Exception:
             _logger.warning("lmtrace could not record the metrics of a call to %s", call.model, exc_info=True)
+    batch.finish()
+
+
+def _before_collection(_options: object) -> Iterable[Observation]:
+    drain()
+    return ()
 
 
 _COUNTED: Final = (
@@ -283,21 +259,7 @@ def _instrument(meter: Meter, name: str) -> Callable[..., None]:
     return histogram.record
 
 
-_queues: WeakKeyDictionary[Meter, _Queue] = WeakKeyDictionary()
-_queues_lock = threading.Lock()
-
-
-def _queue_of(meter: Meter) -> _Queue:
-    with _queues_lock:
-        return _queues.setdefault(meter, _Queue())
-
-
-def _forget_parent() -> None:
-    global _queues_lock
-    _queues_lock = threading.Lock()
-    for queue in list(_queues.values()):
-        queue.forget()
-
+_pending: deque[tuple[Any, ...]] = deque()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
+    os.register_at_fork(after_in_child=_pending.clear)  # what waits belongs to the parent, which will measure it

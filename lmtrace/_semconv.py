@@ -154,7 +154,7 @@ VALUE_TYPES: Final[dict[str, str]] = {
 class Metric(NamedTuple):
     """How a metric is created."""
 
-    instrument: Literal["histogram", "counter", "observable"]
+    instrument: Literal["histogram", "counter"]
     unit: str
     description: str
     buckets: tuple[float, ...] | None = None
@@ -176,6 +176,8 @@ OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 OPERATION_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 - language-model tokens
 CALLS: Final = "lmtrace.calls"
+COLLECT_HOOK: Final = "lmtrace.collect"
+"""Name of the instrument whose callback tells that a reader collects; it never has a value and is not exported."""
 
 METRICS: Final[dict[str, Metric]] = {
     INFERENCE_DURATION: Metric("histogram", "s", "Duration of inference calls.", SECONDS_BUCKETS),
@@ -190,7 +192,7 @@ METRICS: Final[dict[str, Metric]] = {
     OPERATION_DURATION: Metric("histogram", "s", "GenAI operation duration.", SECONDS_BUCKETS),
     OPERATION_FIRST_CHUNK: Metric("histogram", "s", "Time until the first chunk of a stream.", SECONDS_BUCKETS),
     TOKEN_USAGE: Metric("histogram", "{token}", "Number of input and output tokens used.", TOKEN_BUCKETS),
-    CALLS: Metric("observable", "{call}", "Finished LM calls, by where the answer came from."),
+    CALLS: Metric("counter", "{call}", "Finished LM calls, by where the answer came from."),
 }
 
 # --- events --------------------------------------------------------------------------------------------------------
