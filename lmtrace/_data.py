@@ -27,6 +27,11 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, Any]:
+    """The default of a mapping; a factory, because Python 3.11 takes a mapping proxy for a mutable default."""
+    return _NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LMRequest:
     """What was asked of one model, with the effective parameters and without any credential."""
@@ -42,7 +47,7 @@ class LMRequest:
     prompt: str | None = None
     """The bare prompt, when the user gave one instead of messages."""
 
-    kwargs: Mapping[str, Any] = _NOTHING
+    kwargs: Mapping[str, Any] = field(default_factory=_nothing)
     """Effective parameters (`{**lm.kwargs, **call}`), `rollout_id` included, credentials never."""
 
     stream: bool = False
@@ -53,7 +58,7 @@ class LMRequest:
     server_address: str | None = None
     server_port: int | None = None
 
-    metadata: Mapping[str, Any] = _NOTHING
+    metadata: Mapping[str, Any] = field(default_factory=_nothing)
     """Opaque data of the caller; stored nowhere."""
 
     @property

@@ -7,7 +7,7 @@ for everything else. It knows the columns of the store (`columns`), and nothing 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -54,7 +54,7 @@ class RunInfo:
 
     run_id: str
     name: str
-    tags: Mapping[str, str] = _EMPTY
+    tags: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -46,7 +46,7 @@ class Settings:
     otlp_protocol: str = "http/protobuf"
     """``http/protobuf`` or ``grpc``."""
 
-    otlp_headers: Mapping[str, str] = field(default=MappingProxyType({}), repr=False)
+    otlp_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Headers of the OTLP requests; never shown."""
 
     service_name: str | None = None
@@ -79,7 +79,7 @@ class Settings:
     max_history_size: int = 10_000
     """Entries kept by each in-memory history; 0 keeps only the global one, as in DSPy."""
 
-    sources: Mapping[str, str] = field(default=MappingProxyType({}), compare=False)
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Where each value came from."""
 
 
