@@ -42,6 +42,9 @@ def count_tokens(text: str | None) -> int:
 
 def canned_reply(request: ReceivedRequest) -> Reply:
     """The answer to a request that no test scripted, cut at the request's token limit."""
+    if request.ask.tool is not None:
+        name, schema = request.ask.tool
+        return Reply(tool_calls=[{"name": name, "arguments": _instance(schema, fact(request.prompt), schema)}])
     text = canned_text(request.prompt, request.ask)
     limit = request.ask.max_tokens
     if limit is None or count_tokens(text) <= limit:
@@ -49,11 +52,16 @@ def canned_reply(request: ReceivedRequest) -> Reply:
     return Reply(text=text[: limit * CHARACTERS_PER_TOKEN], finish_reason="length")
 
 
-def canned_text(prompt: str, ask: Ask) -> str:
-    """A fact when the prompt asks for one, else the prompt repeated, in the form the request wants."""
+def fact(prompt: str) -> str:
+    """A fact when the prompt asks for one, else the prompt repeated."""
     lowered = prompt.lower()
     known = (answer for question, answer in FACTS.items() if question in lowered)
-    text = next(known, f"You said: {prompt[:200]}")
+    return next(known, f"You said: {prompt[:200]}")
+
+
+def canned_text(prompt: str, ask: Ask) -> str:
+    """What `fact` says, in the form the request wants."""
+    text = fact(prompt)
     if ask.schema is not None:
         return json.dumps(_instance(ask.schema or _named_fields(prompt), text, ask.schema))
     _, asked, fields = prompt.rpartition("Respond with the corresponding output fields")
@@ -83,13 +91,14 @@ def _instance(schema: Mapping[str, Any], text: str, root: Mapping[str, Any]) -> 
     for keyword in ("anyOf", "oneOf", "allOf"):
         if schema.get(keyword):
             return _instance(schema[keyword][0], text, root)
-    kind = schema.get("type", "object" if "properties" in schema else "string")
+    kinds = schema.get("type", "object" if "properties" in schema else "string")
+    kind = (kinds if isinstance(kinds, str) else kinds[0]).lower()  # Gemini writes them in capitals
     if kind == "object":
         return {name: _instance(part, text, root) for name, part in schema.get("properties", {}).items()}
     if kind == "array":
         return [_instance(schema.get("items", {}), text, root)] * schema.get("minItems", 1)
     plain = {"integer": schema.get("minimum", 1), "number": schema.get("minimum", 1.0), "boolean": True, "null": None}
-    return plain.get(kind if isinstance(kind, str) else kind[0], text)
+    return plain.get(kind, text)
 
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -48,6 +48,7 @@ def usage(counted: LMUsage) -> dict[str, Any]:
         "total_tokens": counted.total_tokens,
         "prompt_tokens_details": {
             "cached_tokens": counted.cache_read_tokens or 0,
+            **({} if counted.cache_write_tokens is None else {"cache_write_tokens": counted.cache_write_tokens}),
             "audio_tokens": counted.audio_tokens or 0,
         },
         "completion_tokens_details": {

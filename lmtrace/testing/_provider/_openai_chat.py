@@ -10,7 +10,7 @@ from typing import Any
 from lmtrace.testing._provider import _openai
 from lmtrace.testing._provider._answer import CREATED, Answer, Choice
 from lmtrace.testing._provider._dialect import Dialect, sse
-from lmtrace.testing._provider._request import Ask, spoken
+from lmtrace.testing._provider._request import Ask, insisted, spoken
 
 
 def ask(body: Mapping[str, Any], path: Mapping[str, str]) -> Ask:
@@ -23,6 +23,7 @@ def ask(body: Mapping[str, Any], path: Mapping[str, str]) -> Ask:
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         logprobs=bool(body.get("logprobs")),
         schema=_schema(body.get("response_format")),
+        tool=_tool(body),
     )
 
 
@@ -33,6 +34,16 @@ def _schema(response_format: Any) -> Mapping[str, Any] | None:
         case {"type": "json_schema", "json_schema": {"schema": schema}}:
             return dict(schema)
     return None
+
+
+def _tool(body: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    choice = body.get("tool_choice")
+    functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
+    return insisted(
+        ((function.get("name", ""), function.get("parameters")) for function in functions),
+        named=choice.get("function", {}).get("name") if isinstance(choice, Mapping) else None,
+        any_of=choice == "required",
+    )
 
 
 def body(answer: Answer) -> Mapping[str, Any]:

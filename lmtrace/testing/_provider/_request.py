@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,9 @@ class Ask:
 
     schema: Mapping[str, Any] | None = None
     """JSON Schema of the wanted answer; empty when any JSON object will do."""
+
+    tool: tuple[str, Mapping[str, Any]] | None = None
+    """Name and parameter schema of the tool the request insists on, if it does."""
 
     inputs: tuple[str, ...] = ()
     """Texts to embed."""
@@ -90,3 +93,13 @@ def spoken(messages: Any, default_role: str = "user") -> tuple[tuple[str, str], 
         for message in messages
         if isinstance(message, Mapping)
     )
+
+
+def insisted(
+    tools: Iterable[tuple[str, Mapping[str, Any] | None]], *, named: str | None = None, any_of: bool = False
+) -> tuple[str, Mapping[str, Any]] | None:
+    """The tool a request insists on: the one it names, or the first one when it wants any."""
+    for name, schema in tools:
+        if name == named or (any_of and named is None):
+            return name, schema or {"type": "object"}
+    return None

@@ -8,8 +8,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from lmtrace.testing._provider import (
+    _anthropic,
+    _gemini,
+    _ollama,
     _openai_chat,
     _openai_embeddings,
+    _openai_responses,
     _openai_text,
 )
 from lmtrace.testing._provider._answer import CREATED
@@ -21,6 +25,12 @@ DIALECTS: tuple[Dialect, ...] = (
     _openai_chat.DIALECT,
     _openai_text.DIALECT,
     _openai_embeddings.DIALECT,
+    _openai_responses.DIALECT,
+    _anthropic.DIALECT,
+    _gemini.DIALECT,
+    _ollama.CHAT,
+    _ollama.GENERATE,
+    _ollama.EMBED,
 )
 
 MODEL = "loopback"
@@ -55,7 +65,22 @@ def _json(body: bytes) -> Any:
 
 def listing(path: str) -> Mapping[str, Any] | None:
     """The answer to a request for the list of models or the description of one, or None for an unknown path."""
+    if path.endswith("/api/show"):
+        return _OLLAMA_MODEL
+    if path.endswith("/api/tags"):
+        return {"models": [{"name": f"{MODEL}:latest", "model": f"{MODEL}:latest", "details": {}}]}
+    if path.endswith("/v1beta/models"):
+        return {"models": [{"name": f"models/{MODEL}", "supportedGenerationMethods": ["generateContent"]}]}
     if path.endswith("/models"):
         model = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "lmtrace"}
         return {"object": "list", "data": [model]}
     return None
+
+
+_OLLAMA_MODEL: Mapping[str, Any] = {
+    "template": "{{ .System }}{{ .Tools }}{{ .Prompt }}",
+    "details": {"family": "llama", "format": "gguf", "parameter_size": "8B"},
+    "model_info": {"general.architecture": "llama", "llama.context_length": 8192},
+    "capabilities": ["completion", "tools", "thinking"],
+}
+"""What Ollama tells about a model; LiteLLM looks for tools in the template and for the length of the context."""
