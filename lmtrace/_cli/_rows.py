@@ -1,0 +1,112 @@
+"""A call as one line: what was asked, what was answered, what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lmtrace._cli._print import Column, console, print_table, text
+from lmtrace._cli._text import duration, message_text, moment, money, one_line, short_id, tokens
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from lmtrace._cli._store import Row
+
+WIDE = 120
+"""From this width on there is room for a run and an answer."""
+
+PREVIEW = 200
+"""Characters of a text that a line can show at most."""
+
+SHOWN = (
+    "uuid, timestamp, duration_ms, run_id, run_name, scope, operation, model, prompt, messages, outputs, output_text, "
+    "input_tokens, output_tokens, cost, served_by, error_type, error_message, error_status, trace_id, rollout_id"
+)
+"""The columns that lines need."""
+
+
+def asked(row: Row) -> str:
+    """The last thing the user said, on one line."""
+    messages = row.get("messages")
+    if isinstance(messages, list):
+        said = [item for item in messages if isinstance(item, dict) and item.get("role", "user") == "user"]
+        content = said[-1].get("content", said[-1]) if said else messages[-1] if messages else None
+        return one_line(message_text(content), PREVIEW)
+    return one_line(message_text(messages) or row.get("prompt"), PREVIEW)
+
+
+def answered(row: Row) -> str:
+    """The first answer on one line, or the tools it calls, or the error."""
+    if row.get("error_type"):
+        return f"✗ {error_line(row)}"
+    return one_line(row.get("output_text"), PREVIEW) or called_tools(row) or ""
+
+
+def error_line(row: Row) -> str:
+    """The error's class without its module, its status and what it says."""
+    status = f" {row['error_status']}" if row.get("error_status") else ""
+    name = str(row["error_type"]).rpartition(".")[2]
+    return one_line(f"{name}{status}: {row.get('error_message') or ''}", PREVIEW).rstrip(": ")
+
+
+def called_tools(row: Row) -> str:
+    """The tools that the first answer calls, as ``name(arguments)``."""
+    outputs = row.get("outputs")
+    first = outputs[0] if isinstance(outputs, list) and outputs else None
+    found = first.get("tool_calls") if isinstance(first, dict) else None
+    return one_line(", ".join(tool_call(item) for item in found or []), PREVIEW)
+
+
+def tool_call(item: Any) -> str:
+    """One tool call as ``name(arguments)``, whichever of the usual shapes it has."""
+    if not isinstance(item, dict):
+        return str(item)
+    function = item["function"] if isinstance(item.get("function"), dict) else item
+    return f"{function.get('name') or 'tool'}({function.get('arguments', function.get('args')) or ''})"
+
+
+def short_model(model: str | None) -> str:
+    """A model without its provider."""
+    return (model or "-").rpartition("/")[2]
+
+
+def price(row: Row) -> str:
+    """What the call cost, and where the answer came from when that was not the provider."""
+    served = row.get("served_by")
+    if served in (None, "provider"):
+        return "-" if row.get("error_type") and row.get("cost") is None else money(row.get("cost"))
+    return str(served)
+
+
+_Cell = Callable[["Row"], "str | Text"]
+
+
+def _columns(width: int, *, with_run: bool) -> Sequence[tuple[Column, _Cell]]:
+    wide = width >= WIDE
+    columns: list[tuple[Column, _Cell]] = [
+        (Column("time", style="dim"), lambda row: moment(row["timestamp"])),
+        (Column("id", style="cyan"), lambda row: short_id(row["uuid"])),
+    ]
+    if wide and with_run:
+        columns.append((Column("run"), lambda row: one_line(row["run_name"], 24) or "-"))
+    columns += [
+        (Column("model"), lambda row: one_line(short_model(row["model"]), 32 if wide else 20)),
+        (Column("asked", share=3), asked),
+        (Column("answered", share=3), _coloured_answer),
+        (Column("tokens", right=True), lambda row: tokens(row["input_tokens"], row["output_tokens"])),
+        (Column("cost", right=True), price),
+    ]
+    if wide:
+        columns.append((Column("took", right=True), lambda row: duration(row["duration_ms"])))
+    return columns
+
+
+def _coloured_answer(row: Row) -> Text:
+    return text(answered(row), "red" if row.get("error_type") else "")
+
+
+def print_calls(rows: Sequence[Row]) -> None:
+    """A table of calls."""
+    columns = _columns(console().width, with_run=any(row["run_name"] for row in rows))
+    print_table([column for column, _ in columns], [[cell(row) for _, cell in columns] for row in rows])

@@ -1,0 +1,147 @@
+"""The store a command reads, and the questions several commands ask it.
+
+Rows are dictionaries: times in UTC, JSON columns parsed. DuckDB is imported when a store is opened, not before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmtrace._cli._fail import EnvironmentFailure, NotFoundFailure, UsageFailure, nearest, settings_errors
+from lmtrace._cli._filters import Filters
+
+if TYPE_CHECKING:
+    from lmtrace_exporters import History
+
+Row = dict[str, Any]
+
+HOW_TO_RECORD = "record something first: `lmtrace run -- python app.py`, or `lmtrace demo` to see it work"
+
+
+def store_path(given: Path | None) -> Path:
+    """The folder of the store: `given`, else what the settings say.
+
+    Raises:
+        Failure: the store is off, or a setting is not valid.
+    """
+    if given is not None:
+        return given.expanduser().absolute()
+    with settings_errors():
+        from lmtrace._settings import resolve
+
+        settings = resolve()
+    if settings.store is None:
+        raise EnvironmentFailure(f"the store is off ({settings.sources['store']}); name one with --store DIR")
+    return settings.store
+
+
+@contextmanager
+def opened(given: Path | None, filters: Filters | None = None) -> Iterator[History]:
+    """The history in the store, without files that lie wholly outside the time of the filters.
+
+    Raises:
+        Failure: there is no store, or it cannot be read by this version.
+    """
+    path = store_path(given)
+    if not (path / "store.json").exists():
+        raise EnvironmentFailure(f"no store at {path}; {HOW_TO_RECORD}, or name another with --store DIR")
+    from lmtrace_exporters import StoreError, open_history
+
+    period = filters or Filters()
+    try:
+        history = open_history(path, since=period.since, until=period.until)
+    except (StoreError, OSError) as error:
+        raise EnvironmentFailure(str(error)) from None
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+def rows(history: History, query: str, params: Sequence[Any] = ()) -> list[Row]:
+    """What `query` gives.
+
+    Raises:
+        Failure: the query is wrong.
+    """
+    import duckdb
+
+    from lmtrace_exporters import HistoryQueryError
+
+    try:
+        relation = history.sql(query, list(params) or None)
+        found = relation.fetchall()
+    except (HistoryQueryError, duckdb.Error) as error:
+        raise UsageFailure(str(error)) from None
+    kinds = [str(kind) for kind in relation.types]
+    return [
+        {name: _plain(value, kind) for name, value, kind in zip(relation.columns, values, kinds, strict=True)}
+        for values in found
+    ]
+
+
+def _plain(value: Any, kind: str) -> Any:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
+    if kind == "JSON" and isinstance(value, str):
+        return json.loads(value)
+    return value
+
+
+def calls(
+    history: History,
+    filters: Filters,
+    limit: int = 0,
+    *,
+    where: str = "TRUE",
+    params: Sequence[Any] = (),
+    columns: str = "*",
+) -> list[Row]:
+    """The newest calls that fit `filters` and `where`, oldest first.
+
+    Raises:
+        Failure: none fits because a filter names what the store does not have.
+    """
+    if limit and where == "TRUE" and filters == Filters(since=filters.since, until=filters.until):
+        return history.recent(limit)[::-1]  # reads only the newest files
+    condition, values = filters.sql()
+    end = f" LIMIT {limit}" if limit else ""
+    query = f"SELECT {columns} FROM calls WHERE {condition} AND {where} ORDER BY timestamp DESC, uuid DESC{end}"
+    found = rows(history, query, [*values, *params])
+    if not found:
+        check_names(history, filters)
+    return found[::-1]
+
+
+def check_names(history: History, filters: Filters) -> None:
+    """Raise a failure that names the nearest valid ones when a filter's model, run, trace or scope does not exist."""
+    for name, value, only, columns in (
+        ("model", filters.model, Filters(model=filters.model), ("model", "response_model")),
+        ("run", filters.run, Filters(run=filters.run), ("run_name", "run_id")),
+        ("trace", filters.trace, Filters(trace=filters.trace), ("trace_id",)),
+        ("scope", filters.scope, Filters(scope=filters.scope), ("scope",)),
+    ):
+        if value is None:
+            continue
+        condition, params = only.sql()
+        if not rows(history, f"SELECT 1 FROM calls WHERE {condition} LIMIT 1", params):
+            known = known_values(history, columns)
+            raise NotFoundFailure(f"no call of {name} {value!r}{nearest(value, known) or _some(known)}")
+
+
+def known_values(history: History, columns: Sequence[str]) -> list[str]:
+    """Up to 1,000 of the values in `columns` of the calls, the newest first."""
+    union = " UNION ALL ".join(
+        f"SELECT {column} AS name, max(timestamp) AS last FROM calls GROUP BY 1" for column in columns
+    )
+    query = f"SELECT name FROM ({union}) WHERE name IS NOT NULL GROUP BY name ORDER BY max(last) DESC LIMIT 1000"
+    return [row["name"] for row in rows(history, query)]
+
+
+def _some(known: Sequence[str]) -> str:
+    return f"; there are: {', '.join(known[:5])}" if known else "; there are none"

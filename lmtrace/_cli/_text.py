@@ -1,0 +1,142 @@
+"""Values as a person reads them.
+
+Text of models and of programs is untrusted: a terminal would obey its escape sequences and reorder its lines, so every
+such character is shown as its escape and none is sent. Money keeps two significant digits at any scale, and what is not
+known is never shown as zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from typing import Any
+
+UNKNOWN = "unknown"
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and line feed, DEL, C1
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # direction, separators, invisible
+    "\ud800-\udfff\U000e0000-\U000e007f]"  # surrogates, tags
+)
+
+
+def visible(text: str) -> str:
+    """`text` with every control and direction character as its Python escape; tabs and line feeds stay."""
+    return _HIDDEN.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
+def json_safe(text: str) -> str:
+    r"""The JSON document `text` with the same characters as ``\uXXXX``, so that it says the same and is harmless."""
+
+    def escape(match: re.Match[str]) -> str:
+        units = match.group().encode("utf-16-be", "surrogatepass").hex()
+        return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+    return _HIDDEN.sub(escape, text)
+
+
+def one_line(text: str | None, limit: int = 400) -> str:
+    """`text` visible, on one line, white space collapsed and cut at `limit` characters."""
+    if not text:
+        return ""
+    line = " ".join(visible(text[: 4 * limit]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def money(dollars: float | None) -> str:
+    """US dollars: cents from one dollar up, two significant digits below, `unknown` for None."""
+    if dollars is None:
+        return UNKNOWN
+    if dollars == 0:
+        return "$0"
+    if abs(dollars) >= 0.995:  # would round to 1.00
+        return f"${dollars:,.2f}"
+    digits = 1 - math.floor(math.log10(abs(dollars)))
+    return f"${dollars:.{digits}f}"
+
+
+def total_money(known: float | None, unknown: int) -> str:
+    """A sum and how many calls it leaves out because their price is not known."""
+    if not unknown:
+        return money(known or 0.0)
+    return f"{money(known)} + {unknown:,} {UNKNOWN}" if known else UNKNOWN
+
+
+def count(number: int | None) -> str:
+    """A count in at most five characters: 155, 9.7k, 1.2M; `-` for None."""
+    if number is None:
+        return "-"
+    if number < 1_000:
+        return str(number)
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size * 0.9995:
+            short = number / size
+            return f"{short:.1f}{unit}" if short < 99.95 else f"{short:.0f}{unit}"
+    return str(number)
+
+
+def tokens(given: int | None, generated: int | None) -> str:
+    """Input and output tokens, ``155→17``."""
+    return f"{count(given)}→{count(generated)}" if given is not None or generated is not None else "-"
+
+
+def duration(milliseconds: float | None) -> str:
+    """A stretch of time: 0.3 ms, 312 ms, 6.2 s, 3 m 05 s, 2 h 10 m."""
+    if milliseconds is None:
+        return "-"
+    if milliseconds < 999.5:
+        return f"{milliseconds:.1f} ms" if milliseconds < 9.95 else f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} m {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} m"
+
+
+def size(number: int) -> str:
+    """A number of bytes: 512 B, 16.0 MB."""
+    units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
+    return next((f"{number / scale:.1f} {unit}" for scale, unit in units if number >= scale * 0.9995), f"{number} B")
+
+
+def moment(when: datetime | None, *, now: datetime | None = None) -> str:
+    """A local time, with the date unless it is today's."""
+    if when is None:
+        return "-"
+    local = when.astimezone()
+    today = (now or datetime.now().astimezone()).astimezone().date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def short_id(uuid: str | None) -> str:
+    """The end of an id: a uuid7 begins with the time, so ids of one minute differ only at their end."""
+    return uuid[-8:] if uuid else "-"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 call``, ``2 calls``, ``3 entries``."""
+    ending = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {ending}"
+
+
+def message_text(content: Any) -> str:
+    """The text of a message's content: itself, or its text parts, with other parts named in brackets."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(part for part in map(_part_text, content) if part)
+    return _part_text(content)
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        return str(part)
+    for key in ("text", "input_text", "output_text", "refusal", "thinking", "content"):
+        if isinstance(part.get(key), str):
+            return str(part[key])
+    return f"[{part.get('type', 'part')}]"
