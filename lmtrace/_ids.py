@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +27,25 @@ class Clock:
     """Monotonic nanoseconds, for durations."""
 
 
+_random: Final = random.Random(os.urandom(32))
+"""Seeded by the system once a process; asking the system for every id would cost a system call."""
+
 _sources: weakref.WeakSet[Uuid7] = weakref.WeakSet()
 
 
 class Uuid7:
     """A source of uuid7 texts; calling it gives the next one. Safe in threads."""
 
-    __slots__ = ("__weakref__", "_bits", "_counter", "_lock", "_millisecond", "_time_ns")
+    __slots__ = ("__weakref__", "_counter", "_lock", "_millisecond", "_time_ns")
 
     def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:
         self._time_ns = time_ns
-        self._seed()
+        self._unlock()
         self._millisecond = 0
         self._counter = 0
         _sources.add(self)
 
-    def _seed(self) -> None:
-        """A generator seeded by the system once a process, because asking the system each time costs 20 µs."""
-        self._bits = random.Random(os.urandom(32)).getrandbits
+    def _unlock(self) -> None:
         self._lock = threading.Lock()
 
     def __call__(self) -> str:
@@ -55,16 +57,22 @@ class Uuid7:
                 self._millisecond, self._counter = self._millisecond + 1, 0
             else:
                 self._counter += 1
-            millisecond, counter, noise = self._millisecond, self._counter, self._bits(62)
+            millisecond, counter, noise = self._millisecond, self._counter, _random.getrandbits(62)
         text = f"{millisecond:012x}7{counter:03x}{0x8000000000000000 | noise:016x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _reseed() -> None:
-    """A forked child must not repeat its parent's ids."""
+def random_bits(count: int) -> int:
+    """`count` random bits, never all zero, as trace and span ids need them."""
+    return _random.getrandbits(count) or 1
+
+
+def _after_fork() -> None:
+    """A forked child must not repeat its parent's ids, nor wait for a lock that another thread held."""
+    _random.seed(os.urandom(32))
     for source in list(_sources):
-        source._seed()
+        source._unlock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reseed)
+    os.register_at_fork(after_in_child=_after_fork)

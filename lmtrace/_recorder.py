@@ -29,6 +29,7 @@ from lmtrace._exporter import Exporter, Record
 from lmtrace._failures import failures
 from lmtrace._ids import Clock, Uuid7
 from lmtrace._keys import request_key
+from lmtrace._local_span import has_identity, local_span
 from lmtrace._redacted import redacted_entry
 from lmtrace._rows import Asked, call_line
 from lmtrace._secrets import Redactor
@@ -171,15 +172,14 @@ class CallRecord:
         if otel_context.get_value(names.INFERENCE_CONTEXT_KEY, parent) is not None and active_call() is None:
             self._span = trace.NonRecordingSpan(around)  # another library's span for this very call: use its identity
             return
-        self._span = self._recorder.tracer.start_span(
+        span = self._recorder.tracer.start_span(
             span_name(self.request),
             parent,
             SpanKind.CLIENT,
-            start_attributes(
-                self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat
-            ),
+            start_attributes(self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat),
             start_time=self._start_ns,
         )
+        self._span = span if has_identity(span, around) else local_span(around)
 
     # --- while the provider runs -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import orjson
 
 from lmtrace import _wire
 from lmtrace._entry import HistoryEntry, RunInfo
+from lmtrace._providers import identity
 from lmtrace._schema import SCHEMA_VERSION
 from lmtrace._secrets import Redactor
 from lmtrace._version import __version__
@@ -77,7 +78,7 @@ def _identity(entry: HistoryEntry) -> dict[str, Any]:
         "duration_ms": entry.duration_ms,
         "operation": request.operation,
         "model_type": request.model_type,
-        "provider": request.provider,
+        "provider": identity(request.model, request.provider)[0],
         "model": request.model,
         "served_by": entry.served_by,
         "cache_hit": entry.served_by == "cache",

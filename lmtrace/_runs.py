@@ -17,6 +17,7 @@ from lmtrace import _semconv as names
 from lmtrace._entry import HistoryEntry, RunInfo, isoformat
 from lmtrace._exporter import Record
 from lmtrace._failures import failures
+from lmtrace._local_span import has_identity, local_span
 from lmtrace._rows import HOST, add_run
 from lmtrace._schema import SCHEMA_VERSION
 from lmtrace._version import __version__
@@ -80,7 +81,8 @@ class Run:
         self._parent = trace.get_current_span().get_span_context()
         attributes = {names.RUN_ID: self.id, names.RUN_NAME: self.name}
         attributes.update({names.TAG_PREFIX + key: value for key, value in self.tags.items()})
-        self._span = self._recorder.tracer.start_span(self.name, attributes=attributes, start_time=self._started_ns)
+        span = self._recorder.tracer.start_span(self.name, attributes=attributes, start_time=self._started_ns)
+        self._span = span if has_identity(span, self._parent) else local_span(self._parent)
         self._tokens.append(otel_context.attach(trace.set_span_in_context(self._span)))
 
     def __exit__(
