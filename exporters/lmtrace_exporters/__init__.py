@@ -10,31 +10,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmtrace_exporters._compaction import CompactionReport as CompactionReport
+    from lmtrace_exporters._compaction import compact as compact
     from lmtrace_exporters._errors import HistoryQueryError as HistoryQueryError
     from lmtrace_exporters._errors import StoreError as StoreError
     from lmtrace_exporters._errors import StoreVersionError as StoreVersionError
+    from lmtrace_exporters._export import export_history as export_history
     from lmtrace_exporters._history import History as History
     from lmtrace_exporters._history import open_history as open_history
+    from lmtrace_exporters._jsonl import JSONLExporter as JSONLExporter
+    from lmtrace_exporters._memory import InMemoryExporter as InMemoryExporter
     from lmtrace_exporters._snapshot import Problem as Problem
     from lmtrace_exporters._store import StoreExporter as StoreExporter
 
 _HOMES = {
+    "CompactionReport": "_compaction",
     "History": "_history",
     "HistoryQueryError": "_errors",
+    "InMemoryExporter": "_memory",
+    "JSONLExporter": "_jsonl",
     "Problem": "_snapshot",
     "StoreError": "_errors",
     "StoreExporter": "_store",
     "StoreVersionError": "_errors",
+    "compact": "_compaction",
+    "export_history": "_export",
     "open_history": "_history",
 }
+"""The private module of each public name."""
 
 __all__ = [
+    "CompactionReport",
     "History",
     "HistoryQueryError",
+    "InMemoryExporter",
+    "JSONLExporter",
     "Problem",
     "StoreError",
     "StoreExporter",
     "StoreVersionError",
+    "compact",
+    "export_history",
     "open_history",
 ]
 

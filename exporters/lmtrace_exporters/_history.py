@@ -20,6 +20,7 @@ from lmtrace_exporters._duck import connect, explain
 from lmtrace_exporters._errors import HistoryQueryError
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._newest import newest
+from lmtrace_exporters._quarantine import reports
 from lmtrace_exporters._rows import from_table
 from lmtrace_exporters._rowsql import COLUMNS, empty_sql, journal_sql, parquet_sql, period_sql, union_sql
 from lmtrace_exporters._scan import Scan
@@ -66,6 +67,7 @@ class History:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._snapshot: Snapshot | None = None
         self._copies: Path | None = None
+        self._frozen = False
         self._pid = os.getpid()
 
     @property
@@ -76,7 +78,16 @@ class History:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What in the store cannot be served now, and why."""
-        return take_snapshot(self._layout, self._since, self._until).problems
+        found = take_snapshot(self._layout, self._since, self._until).problems
+        return (*found, *(Problem(path, reason) for path, reason in reports(self._layout)))
+
+    def materialise(self) -> None:
+        """Read all rows into memory: text searches get faster, and later queries see no newer rows."""
+        connection = self._refreshed()
+        for name in ("calls", "stored_spans"):
+            connection.execute(f"CREATE TEMP TABLE {name}_in_memory AS FROM {name}")
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {name}_in_memory")
+        self._frozen = True
 
     def sql(self, query: str, params: Parameters | None = None) -> duckdb.DuckDBPyRelation:
         """Return the answer to a query as DuckDB's relation: ``fetchall()``, ``df()``, ``arrow()``, ``pl()``, ``show()``.
@@ -124,7 +135,7 @@ class History:
             self._connection.close()
         if self._copies is not None and self._pid == os.getpid():
             shutil.rmtree(self._copies, ignore_errors=True)
-        self._connection, self._copies, self._snapshot = None, None, None
+        self._forget()
 
     def __enter__(self) -> Self:
         return self
@@ -140,13 +151,19 @@ class History:
 
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
         if self._pid != os.getpid():  # the connection belongs to the parent
-            self._connection, self._copies, self._snapshot, self._pid = None, None, None, os.getpid()
+            self._forget()
         if self._connection is None:
             self._connection = connect()
         return self._connection
 
+    def _forget(self) -> None:
+        self._connection = self._copies = self._snapshot = None
+        self._frozen, self._pid = False, os.getpid()
+
     def _refreshed(self) -> duckdb.DuckDBPyConnection:
         connection = self._fresh_connection()
+        if self._frozen:
+            return connection
         snapshot = take_snapshot(self._layout, self._since, self._until)
         if snapshot != self._snapshot:
             self._make_views(connection, snapshot)

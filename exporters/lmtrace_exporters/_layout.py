@@ -53,6 +53,11 @@ class Layout:
         """The file whose lock lets one compaction run."""
         return self.root / "compact.lock"
 
+    @property
+    def staging(self) -> Path:
+        """The folder of a running compaction's temporary files."""
+        return self.root / "staging"
+
     def segments(self, kind: str) -> Path:
         """The folder of Parquet files for ``"call"`` or ``"span"`` rows."""
         return self.root / ("segments" if kind == "call" else "spans")

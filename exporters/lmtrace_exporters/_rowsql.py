@@ -18,7 +18,9 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 }
 """Columns of both kinds of rows, with `extra` for what this version does not know."""
 
-_IDENTITY: Final = {"call": "uuid", "span": "span_id"}
+IDENTITY: Final = {"call": "uuid", "span": "span_id"}
+"""The column that every row of a kind has."""
+
 _NOT_EXTRA: Final = frozenset({"kind", "crc32", "output_text", "extra"})
 _LARGEST_OBJECT: Final = 16 << 20
 """DuckDB's own default for one JSON object; it allocates buffers of this size."""
@@ -66,7 +68,7 @@ def journal_sql(
         f"ignore_errors={'false' if strict else 'true'}, maximum_object_size={max(_LARGEST_OBJECT, 2 * longest)})"
     )
     chosen = ", ".join(_column_sql(name, type_, extra) for name, type_ in COLUMNS[kind].items())
-    return f"SELECT {chosen} FROM {source} WHERE kind = {quote(kind)} AND {_IDENTITY[kind]} IS NOT NULL"
+    return f"SELECT {chosen} FROM {source} WHERE kind = {quote(kind)} AND {IDENTITY[kind]} IS NOT NULL"
 
 
 def parquet_sql(files: Iterable[str | os.PathLike[str]]) -> str:

@@ -1,0 +1,134 @@
+"""The journals one compaction step takes: closed ones, locked by us, with everything known about their rows.
+
+A journal's lock is free once its owner closed it or died. What is known (kind, day, number of rows) comes from Python's
+own reading of every line; DuckDB's reading must agree with it, or nothing is committed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from lmtrace_exporters._layout import Layout
+from lmtrace_exporters._line import is_intact
+from lmtrace_exporters._locks import try_lock
+from lmtrace_exporters._rowsql import IDENTITY, unknown_keys
+
+_MICROSECONDS: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Group:
+    """The rows of one kind and day."""
+
+    rows: int = 0
+    min_us: int = 1 << 62
+    max_us: int = -(1 << 62)
+
+    def add(self, moment_us: int) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.min_us, self.max_us = min(self.min_us, moment_us), max(self.max_us, moment_us)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Closed journals and what they hold."""
+
+    names: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    """What DuckDB reads: the journals themselves, or copies without their damaged lines."""
+    groups: dict[tuple[str, str], Group] = field(default_factory=dict)
+    """By kind and day."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows by journal."""
+    bad: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    """Lines that are not what was written, with their offsets, by journal."""
+    unknown: set[str] = field(default_factory=set)
+    longest: int = 0
+
+
+@contextmanager
+def closed_journals(layout: Layout, skip: Iterable[str], limit_bytes: int) -> Iterator[list[Path]]:
+    """Lock closed journals, oldest first, up to a size; they stay locked for the length of the block."""
+    chosen: list[Path] = []
+    with ExitStack() as stack:
+        size = 0
+        for path in sorted(set(layout.journal.glob("*.jsonl")) - {layout.journal / name for name in skip}):
+            if size < limit_bytes and _take(path, stack):
+                chosen.append(path)
+                size += path.stat().st_size
+        yield chosen
+
+
+def read_batch(paths: Iterable[Path], staging: Path, refused: Iterable[bytes] = ()) -> Batch:
+    """Check every line of the journals and sort them by kind and day.
+
+    Args:
+        paths: closed journals.
+        staging: a folder for copies.
+        refused: lines that DuckDB cannot read; they count as damaged.
+
+    Raises:
+        OSError: a journal cannot be read, or a copy not be written.
+    """
+    batch, refused = Batch(), frozenset(refused)
+    for path in paths:
+        batch.names.append(path.name)
+        _read(path, batch, staging, refused)
+    return batch
+
+
+def _take(path: Path, stack: ExitStack) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False  # removed meanwhile, or no file of ours
+    stack.callback(os.close, fd)
+    return try_lock(fd)
+
+
+def _read(path: Path, batch: Batch, staging: Path, refused: frozenset[bytes]) -> None:
+    data, start, good, bad = path.read_bytes(), 0, [], []
+    while (end := data.find(b"\n", start)) >= 0:
+        line = data[start:end]
+        if line not in refused and is_intact(line) and _note(line, batch):
+            good.append((start, end + 1))
+        else:
+            bad.append((start, line))
+        start = end + 1
+    batch.rows[path.name] = len(good)
+    if bad:
+        batch.bad[path.name] = bad
+    if bad or start < len(data):
+        path = _copy(data, good, staging / path.name)
+    if good:
+        batch.files.append(path)
+
+
+def _note(line: bytes, batch: Batch) -> bool:
+    try:
+        row = orjson.loads(line)
+        kind, moment = row["kind"], datetime.fromisoformat(row["timestamp"])
+        if not row[IDENTITY[kind]] or moment.tzinfo is None:
+            return False
+    except (ValueError, KeyError, TypeError):
+        return False
+    moment = moment.astimezone(UTC)
+    group = batch.groups.setdefault((kind, moment.date().isoformat()), Group())
+    group.add(int(moment.timestamp()) * _MICROSECONDS + moment.microsecond)
+    batch.unknown |= unknown_keys(kind, row)
+    batch.longest = max(batch.longest, len(line))
+    return True
+
+
+def _copy(data: bytes, ranges: Iterable[tuple[int, int]], path: Path) -> Path:
+    path.write_bytes(b"".join(data[start:end] for start, end in ranges))
+    return path
