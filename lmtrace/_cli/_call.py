@@ -32,8 +32,10 @@ def print_call(row: Row, *, raw: bool = False) -> None:
     if raw:
         for name in ("messages", "kwargs", "tools", "response", "outputs", "usage"):
             _print_block(printer, name, _indented(row[name]))
-    printer.print()
-    _print_facts(printer, [("usage", usage(row)), ("cost", cost(row))])
+    facts: list[tuple[str, str | None]] = [("usage", usage(row)), ("cost", cost(row))]
+    if any(value for _, value in facts):
+        printer.print()
+        _print_facts(printer, facts)
 
 
 def _print_head(printer: Console, row: Row) -> None:

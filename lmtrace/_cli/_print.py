@@ -31,8 +31,10 @@ class Column:
 
     title: str
     right: bool = False
-    share: int = 0
-    """0: as wide as its content; more: its share of what is left."""
+    flexible: bool = False
+    """Whether its texts are cut when the line is too short; other columns are always whole."""
+    optional: int = 0
+    """0: always there; more: left out when the line is too short, the highest first."""
     style: str = ""
 
 
@@ -52,26 +54,50 @@ def text(content: str, style: str = "") -> Text:
     return Text(visible(content), style=style)
 
 
-def print_table(columns: Sequence[Column], lines: Iterable[Sequence[str | Text]]) -> None:
-    """A table with a header and no frame."""
-    from rich.table import Table
+GAP = 2
+LEAST = 16
+"""Columns of the terminal that a flexible column should have at least."""
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            ratio=column.share or None,
-            style=column.style,
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for line in lines:
-        table.add_row(*(text(cell) if isinstance(cell, str) else cell for cell in line))
+
+def print_table(columns: Sequence[Column], lines: Iterable[Sequence[str | Text]]) -> None:
+    """A table with a header and no frame. Ids and figures are never cut: optional columns go, flexible ones shrink."""
+    cells = [[text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines]
     printer = console()
+    kept, widths = _layout(columns, cells, printer.width)
+    header = [text(column.title, "bold") for column in columns]
     with printer.capture() as capture:
-        printer.print(table)
+        for line in [header, *cells]:
+            shown = [_cell(line[index], columns[index], widths[index]) for index in kept]
+            printer.print(text(" " * GAP).join(shown), soft_wrap=True)
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _layout(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> tuple[list[int], dict[int, int]]:
+    """Which columns are shown, and how wide."""
+    needed = {
+        index: max([len(column.title), *(line[index].cell_len for line in cells)])
+        for index, column in enumerate(columns)
+    }
+    kept = list(needed)
+    for index in sorted((i for i in kept if columns[i].optional), key=lambda i: -columns[i].optional):
+        least = sum(min(needed[i], LEAST) if columns[i].flexible else needed[i] for i in kept)
+        if least + GAP * (len(kept) - 1) > width:
+            kept.remove(index)
+    room = width - GAP * (len(kept) - 1) - sum(needed[i] for i in kept if not columns[i].flexible)
+    flexible = sorted((i for i in kept if columns[i].flexible), key=lambda i: needed[i])
+    for position, index in enumerate(flexible):  # the shortest first: what it leaves over goes to the longer ones
+        needed[index] = min(needed[index], max(room // (len(flexible) - position), len(columns[index].title)))
+        room -= needed[index]
+    return kept, needed
+
+
+def _cell(content: Text, column: Column, width: int) -> Text:
+    cell = content.copy()
+    if column.style and not cell.style:
+        cell.style = column.style
+    cell.truncate(width, overflow="ellipsis")
+    cell.align("right" if column.right else "left", width)
+    return cell
 
 
 def print_json(lines: Iterable[Mapping[str, Any]]) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmtrace._cli._print import Column, console, print_table, text
-from lmtrace._cli._text import duration, message_text, moment, money, one_line, short_id, tokens
+from lmtrace._cli._print import Column, print_table, text
+from lmtrace._cli._text import brief_moment, duration, message_text, money, one_line, short_id, tokens
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from lmtrace._cli._store import Row
-
-WIDE = 120
-"""From this width on there is room for a run and an answer."""
 
 PREVIEW = 200
 """Characters of a text that a line can show at most."""
@@ -82,24 +79,18 @@ def price(row: Row) -> str:
 _Cell = Callable[["Row"], "str | Text"]
 
 
-def _columns(width: int, *, with_run: bool) -> Sequence[tuple[Column, _Cell]]:
-    wide = width >= WIDE
-    columns: list[tuple[Column, _Cell]] = [
-        (Column("time", style="dim"), lambda row: moment(row["timestamp"])),
+def _columns() -> Sequence[tuple[Column, _Cell]]:
+    return [
+        (Column("time", style="dim"), lambda row: brief_moment(row["timestamp"])),
         (Column("id", style="cyan"), lambda row: short_id(row["uuid"])),
-    ]
-    if wide and with_run:
-        columns.append((Column("run"), lambda row: one_line(row["run_name"], 24) or "-"))
-    columns += [
-        (Column("model"), lambda row: one_line(short_model(row["model"]), 32 if wide else 20)),
-        (Column("asked", share=3), asked),
-        (Column("answered", share=3), _coloured_answer),
-        (Column("tokens", right=True), lambda row: tokens(row["input_tokens"], row["output_tokens"])),
+        (Column("run", optional=3), lambda row: one_line(row["run_name"], 24) or "-"),
+        (Column("model"), lambda row: one_line(short_model(row["model"]), 28)),
+        (Column("asked", flexible=True), asked),
+        (Column("answered", flexible=True, optional=1), _coloured_answer),
+        (Column("tokens", right=True, optional=2), lambda row: tokens(row["input_tokens"], row["output_tokens"])),
         (Column("cost", right=True), price),
+        (Column("took", right=True, optional=4), lambda row: duration(row["duration_ms"])),
     ]
-    if wide:
-        columns.append((Column("took", right=True), lambda row: duration(row["duration_ms"])))
-    return columns
 
 
 def _coloured_answer(row: Row) -> Text:
@@ -108,5 +99,5 @@ def _coloured_answer(row: Row) -> Text:
 
 def print_calls(rows: Sequence[Row]) -> None:
     """A table of calls."""
-    columns = _columns(console().width, with_run=any(row["run_name"] for row in rows))
+    columns = [pair for pair in _columns() if pair[0].title != "run" or any(row["run_name"] for row in rows)]
     print_table([column for column, _ in columns], [[cell(row) for _, cell in columns] for row in rows])

@@ -131,7 +131,9 @@ def check_names(history: History, filters: Filters) -> None:
         condition, params = only.sql()
         if not rows(history, f"SELECT 1 FROM calls WHERE {condition} LIMIT 1", params):
             known = known_values(history, columns)
-            raise NotFoundFailure(f"no call of {name} {value!r}{nearest(value, known) or _some(known)}")
+            if known:
+                some = f"; there are: {', '.join(known[:5])}"
+                raise NotFoundFailure(f"no call of {name} {value!r}{nearest(value, known) or some}")
 
 
 def known_values(history: History, columns: Sequence[str]) -> list[str]:
@@ -141,7 +143,3 @@ def known_values(history: History, columns: Sequence[str]) -> list[str]:
     )
     query = f"SELECT name FROM ({union}) WHERE name IS NOT NULL GROUP BY name ORDER BY max(last) DESC LIMIT 1000"
     return [row["name"] for row in rows(history, query)]
-
-
-def _some(known: Sequence[str]) -> str:
-    return f"; there are: {', '.join(known[:5])}" if known else "; there are none"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -105,8 +105,18 @@ def moment(when: datetime | None, *, now: datetime | None = None) -> str:
     if when is None:
         return "-"
     local = when.astimezone()
-    today = (now or datetime.now().astimezone()).astimezone().date()
+    today = (now or datetime.now(UTC)).astimezone().date()
     return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def brief_moment(when: datetime | None, *, now: datetime | None = None) -> str:
+    """A local time in a table: ``09:15:00`` today, ``11-21 09:15`` this year, else the date."""
+    if when is None:
+        return "-"
+    local, today = when.astimezone(), (now or datetime.now(UTC)).astimezone().date()
+    if local.date() == today:
+        return f"{local:%H:%M:%S}"
+    return f"{local:%m-%d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
 
 
 def short_id(uuid: str | None) -> str:

@@ -79,7 +79,7 @@ def _utc_offset() -> float:
 def _print(by: str, shown: list[Row], found: list[Row]) -> None:
     whole = sum(row["spent"] or 0 for row in found)
     columns = [
-        Column(by, share=1),
+        Column(by, flexible=True),
         Column("calls", right=True),
         Column("errors", right=True),
         Column("in", right=True),

@@ -36,7 +36,7 @@ def command(*, runs: bool, limit: int, filters: Filters, as_json: bool, store: P
             else calls(history, filters, limit, columns="*" if as_json else SHOWN)
         )
         if not found:
-            raise NotFoundFailure(_nothing(history, runs=runs))
+            raise NotFoundFailure(_nothing(filters, runs=runs))
         if as_json:
             print_json(found)
         elif runs:
@@ -47,10 +47,10 @@ def command(*, runs: bool, limit: int, filters: Filters, as_json: bool, store: P
             note(f"the newest {limit}; more with -n, fewer with --model, --run, --since, --errors")
 
 
-def _nothing(history: History, *, runs: bool) -> str:
-    if not rows(history, "SELECT 1 FROM calls LIMIT 1"):
-        return f"the store is empty; {HOW_TO_RECORD}"
-    return 'no call in a run; open one with `with lmtrace.run("name"):`' if runs else "no call fits"
+def _nothing(filters: Filters, *, runs: bool) -> str:
+    if runs:
+        return 'no call in a run; open one with `with lmtrace.run("name"):`'
+    return "no call fits" if filters != Filters() else f"the store is empty; {HOW_TO_RECORD}"
 
 
 def _runs(history: History, filters: Filters, limit: int) -> list[Row]:
@@ -74,7 +74,7 @@ def _print_runs(found: list[Row]) -> None:
     columns = [
         Column("started", style="dim"),
         Column("id", style="cyan"),
-        Column("run", share=1),
+        Column("run", flexible=True),
         Column("calls", right=True),
         Column("errors", right=True),
         Column("tokens", right=True),

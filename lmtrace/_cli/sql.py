@@ -79,7 +79,7 @@ def _print(found: list[Row]) -> None:
         note("no rows")
         return
     numbers = {name for name in found[0] if all(isinstance(row[name], int | float | None) for row in found)}
-    columns = [Column(name, right=name in numbers) for name in found[0]]
+    columns = [Column(name, right=name in numbers, flexible=name not in numbers) for name in found[0]]
     print_table(columns, [[_shown(name, value) for name, value in row.items()] for row in found])
 
 

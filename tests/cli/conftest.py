@@ -43,7 +43,7 @@ def call(number: int, **columns: Any) -> dict[str, Any]:
     """A row; `number` makes its ids and its time."""
     identity = {
         "uuid": f"0193a000-{number:04x}-7000-8000-0000000000{number:02x}",
-        "timestamp": f"2026-11-20T09:{number:02}:00.123456Z",
+        "timestamp": f"2025-01-15T09:{number:02}:00.123456Z",
         "trace_id": TRACE,
         "span_id": f"{number:016x}",
         "parent_span_id": "00000000000000ff",
@@ -57,7 +57,7 @@ def span(**columns: Any) -> dict[str, Any]:
         "kind": "span",
         "span_id": "00000000000000ff",
         "trace_id": TRACE,
-        "timestamp": "2026-11-20T09:00:59.000000Z",
+        "timestamp": "2025-01-15T09:00:59.000000Z",
         "duration_ms": 240_500.0,
         "name": "capitals",
         "status": "ok",
@@ -171,6 +171,18 @@ def fixed_zone(monkeypatch: pytest.MonkeyPatch) -> None:
 def store(tmp_path: Path) -> Path:
     """A store with six rows, where the settings look for it."""
     return write_store(tmp_path / "store", ROWS)
+
+
+@pytest.fixture
+def make_call() -> Callable[..., dict[str, Any]]:
+    """Makes a row: ``make_call(1, messages=…)``."""
+    return call
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
+    """Writes rows to the store that the settings name."""
+    return lambda rows: write_store(tmp_path / "store", rows)
 
 
 @pytest.fixture
