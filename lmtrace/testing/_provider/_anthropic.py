@@ -31,11 +31,13 @@ _TYPES = {
 _WORDS = {
     "context_length_exceeded": "prompt is too long: 210000 tokens > 200000 maximum",
     "content_policy_violation": "Output blocked by content filtering policy",
+    "400": "messages: at least one message is required",
     "401": "invalid x-api-key",
     "403": "Your API key does not have permission to use the specified resource.",
     "404": "The requested resource could not be found.",
     "429": "Number of requests has exceeded your per-minute rate limit.",
     "500": "Internal server error",
+    "503": "Service unavailable",
     "529": "Overloaded",
 }
 

@@ -16,7 +16,9 @@ _FINISH = {"tool_calls": "stop", "content_filter": "stop"}
 
 _WORDS = {
     "context_length_exceeded": "the prompt has 9000 tokens and exceeds the available context size of 8192 tokens",
+    "400": "invalid options",
     "401": "unauthorized",
+    "403": "forbidden",
     "404": 'model "loopback" not found, try pulling it first',
     "429": "too many concurrent requests",
     "500": "llama runner process has terminated",
