@@ -149,7 +149,7 @@ def _store(value: Any) -> Path | None:
     return Path(value).expanduser().absolute()
 
 
-_PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
+PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "store": _store,
     "capture": _choice("full", "metadata", "none"),
     "content": _content,
@@ -245,10 +245,10 @@ def _table(path: Path, *keys: str) -> tuple[str, Mapping[str, Any]]:
 def _parsed(name: str, value: Any, source: str) -> Any:
     from lmtrace._errors import SettingsError, UnknownOptionError
 
-    if name not in _PARSERS or (name in _IN_CODE_ONLY and source != "configure()"):
-        raise UnknownOptionError(name, known=sorted(_PARSERS), source=source)
+    if name not in PARSERS or (name in _IN_CODE_ONLY and source != "configure()"):
+        raise UnknownOptionError(name, known=sorted(PARSERS), source=source)
     try:
-        return _PARSERS[name](value)
+        return PARSERS[name](value)
     except (ValueError, TypeError) as error:
         shown = f"{name} (from {source})" if source != "configure()" else name
         raise SettingsError(f"setting {shown} {error}") from None
