@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmtrace._backend import Backend
     from lmtrace._configure import configure, flush, shutdown, stats
     from lmtrace._conversation import conversation
-    from lmtrace._data import LMOutput, LMRequest, LMResponse, LMUsage
+    from lmtrace._data import LMChunk, LMOutput, LMRequest, LMResponse, LMTextPart, LMToolCallPart, LMUsage
     from lmtrace._entry import HistoryEntry
     from lmtrace._errors import (
         ContextWindowExceededError,
@@ -37,10 +37,13 @@ _HOMES = {
     "Exporter": "_exporter",
     "HistoryEntry": "_entry",
     "LM": "_lm",
+    "LMChunk": "_data",
     "LMError": "_errors",
     "LMOutput": "_data",
     "LMRequest": "_data",
     "LMResponse": "_data",
+    "LMTextPart": "_data",
+    "LMToolCallPart": "_data",
     "LMTraceError": "_errors",
     "LMUnsupportedFeatureError": "_errors",
     "LMUsage": "_data",
@@ -67,10 +70,13 @@ __all__ = [
     "ContextWindowExceededError",
     "Exporter",
     "HistoryEntry",
+    "LMChunk",
     "LMError",
     "LMOutput",
     "LMRequest",
     "LMResponse",
+    "LMTextPart",
+    "LMToolCallPart",
     "LMTraceError",
     "LMUnsupportedFeatureError",
     "LMUsage",
