@@ -40,8 +40,7 @@ class Processes:
             return self._why_ready()
         if self.all("broken"):
             return f"lmtrace could not be started in it ({self.all('broken')[0]})"
-        package = self.all("missing")[0] if self.all("missing") else "lmtrace"
-        return f"{self.all('python')[0]} has no {package}; install it there: pip install lmtrace"
+        return f"{self.all('python')[0]} has no lmtrace; install it there: pip install lmtrace"
 
     def _why_ready(self) -> str:
         if "True" in self.all("litellm"):

@@ -52,7 +52,8 @@ def money(dollars: float | None) -> str:
         return "$0"
     if abs(dollars) >= 0.995:  # would round to 1.00
         return f"${dollars:,.2f}"
-    digits = 1 - math.floor(math.log10(abs(dollars)))
+    rounded = float(f"{dollars:.1e}")
+    digits = 1 - math.floor(math.log10(abs(rounded)))
     return f"${dollars:.{digits}f}"
 
 

@@ -31,11 +31,9 @@ def _start() -> None:
         import lmtrace
 
         lmtrace.instrument()
-    except ModuleNotFoundError as error:
-        _say("missing", error.name)
-        return
     except Exception as error:
-        _say("broken", f"{type(error).__name__}: {error}")
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "lmtrace"
+        _say("missing" if missing else "broken", f"{type(error).__name__}: {error}")
         return
     _say("ready", lmtrace.__version__)
     atexit.register(_end)
