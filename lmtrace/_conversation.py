@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import Final
 
 from lmtrace import _semconv as names
 
-_inherited: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.inherited", default=MappingProxyType({}))
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_inherited: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.inherited", default=_NOTHING)
 
 
 def inherited() -> Mapping[str, str]:
@@ -37,4 +39,7 @@ def conversation(conversation_id: str | None = None, *, agent_name: str | None =
     try:
         yield
     finally:
-        _inherited.reset(token)
+        try:
+            _inherited.reset(token)
+        except ValueError:  # left in another context than it was entered in, as async generators do
+            _inherited.set(_NOTHING)

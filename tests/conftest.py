@@ -36,13 +36,13 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         settings.use(None)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def otlp_agent() -> str:
     """The command of the OTLP receiver, from its own environment (`make test` creates it)."""
     return _tool(_AGENT, ".venv-agent", "ddapm-test-agent", "make test")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def phoenix() -> str:
     """The command of Arize Phoenix, from its own environment (`make phoenix` creates it)."""
     return _tool(_PHOENIX, ".venv-phoenix", "phoenix", "make phoenix")
@@ -51,5 +51,5 @@ def phoenix() -> str:
 def _tool(given: str | None, folder: str, command: str, target: str) -> str:
     path = Path(given) if given else ROOT / folder / "bin" / command
     if not path.exists():
-        pytest.skip(f"{path} does not exist; {target} installs it")
+        pytest.fail(f"{path} does not exist; `{target}` installs it")
     return str(path)

@@ -1,0 +1,189 @@
+"""Finished calls made by hand, an SDK in memory, and a real OTLP receiver."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmtrace._data import LMOutput, LMRequest, LMResponse, LMTextPart, LMUsage
+from lmtrace._entry import HistoryEntry
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def data() -> Callable[[str], Any]:
+    """Reads a file of the GenAI conventions."""
+    return lambda name: json.loads((DATA / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def request_() -> LMRequest:
+    """A plain chat request."""
+    return LMRequest(
+        model="openai/gpt-4o-mini",
+        messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who wrote Faust?"}],
+        kwargs={"temperature": 0.7, "max_tokens": 100},
+        server_address="api.openai.com",
+        server_port=443,
+    )
+
+
+@pytest.fixture
+def response() -> LMResponse:
+    """Its answer, with every kind of usage."""
+    usage = LMUsage(
+        input_tokens=20,
+        output_tokens=5,
+        total_tokens=25,
+        reasoning_tokens=2,
+        cache_read_tokens=10,
+        cache_write_tokens=4,
+        details={"prompt_tokens_details": {"audio_tokens": 3}, "completion_tokens_details": {"text_tokens": 5}},
+    )
+    return LMResponse(
+        model="gpt-4o-mini-2024-07-18",
+        outputs=[LMOutput(parts=[LMTextPart("Goethe.")], finish_reason="stop")],
+        usage=usage,
+        cost=1.5e-5,
+        response_id="chatcmpl-1",
+        provider_data={"system_fingerprint": "fp_1", "service_tier": "default"},
+        metadata={"cost_source": "litellm"},
+    )
+
+
+@pytest.fixture
+def make_entry(request_: LMRequest, response: LMResponse) -> Callable[..., HistoryEntry]:
+    """Makes a finished call; arguments replace fields."""
+    plain = HistoryEntry(
+        uuid="0199-call",
+        timestamp_ns=1_795_000_000_000_000_000,
+        duration_ms=250.0,
+        request=request_,
+        response=response,
+        outputs=["Goethe."],
+        request_key="lm1:abc",
+    )
+    return lambda **changes: replace(plain, **changes)
+
+
+@dataclass
+class Receiver:
+    """A running OTLP receiver that tells what it got."""
+
+    http: str
+    grpc: str
+
+    def read(self, signal: str) -> list[dict[str, Any]]:
+        """The export requests of a signal, decoded."""
+        with urllib.request.urlopen(f"{self.http}/test/session/{signal}", timeout=5) as answer:
+            requests: list[dict[str, Any]] = json.load(answer)
+        return requests
+
+    def spans(self) -> list[dict[str, Any]]:
+        """All spans, their attributes as a dictionary."""
+        scopes = (
+            scope
+            for request in self.read("traces")
+            for item in request["resource_spans"]
+            for scope in item["scope_spans"]
+        )
+        return [
+            {**span, "attributes": plain(span.get("attributes", ()))} for scope in scopes for span in scope["spans"]
+        ]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The last state of each metric."""
+        scopes = (
+            scope
+            for request in self.read("metrics")
+            for item in request["resource_metrics"]
+            for scope in item["scope_metrics"]
+        )
+        return {metric["name"]: metric for scope in scopes for metric in scope["metrics"]}
+
+    def events(self) -> list[dict[str, Any]]:
+        """All log records, their attributes as a dictionary."""
+        scopes = (
+            scope for request in self.read("logs") for item in request["resource_logs"] for scope in item["scope_logs"]
+        )
+        return [
+            {**log, "attributes": plain(log.get("attributes", ()))} for scope in scopes for log in scope["log_records"]
+        ]
+
+    def clear(self) -> None:
+        urllib.request.urlopen(f"{self.http}/test/session/clear", timeout=5).close()
+
+
+def plain(attributes: Any) -> dict[str, Any]:
+    """OTLP attributes as a dictionary."""
+    return {item["key"]: _plain_value(item["value"]) for item in attributes}
+
+
+def _plain_value(value: dict[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "array_value":
+        return [_plain_value(item) for item in content.get("values", ())]
+    if kind == "kvlist_value":
+        return plain(content.get("values", ()))
+    return int(content) if kind == "int_value" else content
+
+
+@pytest.fixture(scope="session")
+def running_receiver(otlp_agent: str) -> Iterator[Receiver]:
+    ports = free_ports(4)
+    names = ("-p", "--otlp-http-port", "--otlp-grpc-port", "--web-ui-port")
+    options = [part for name, port in zip(names, ports, strict=True) for part in (name, str(port))]
+    process = subprocess.Popen(
+        [otlp_agent, "--host", "127.0.0.1", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    receiver = Receiver(f"http://127.0.0.1:{ports[1]}", f"http://127.0.0.1:{ports[2]}")
+    try:
+        answers(lambda: receiver.read("traces"), process)
+        yield receiver
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def receiver(running_receiver: Receiver) -> Receiver:
+    """An OTLP receiver, over HTTP and gRPC, that has received nothing yet."""
+    running_receiver.clear()
+    return running_receiver
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for item in sockets:
+        item.bind(("127.0.0.1", 0))
+    ports = [item.getsockname()[1] for item in sockets]
+    for item in sockets:
+        item.close()
+    return ports
+
+
+def answers(ask: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """Wait until a server answers."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            ask()
+        except OSError:
+            if process.poll() is not None:
+                pytest.fail(f"{process.args!r} ended with {process.returncode}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"{process.args!r} does not answer")
+            time.sleep(0.05)
+        else:
+            return
