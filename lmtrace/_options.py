@@ -22,10 +22,10 @@ OPTIONS: Final = (
 
 MODEL_TYPES: Final[tuple[ModelType, ...]] = ("chat", "text", "responses")
 
-_LIKENESS: Final = 0.85
+_LIKENESS: Final = 0.8
 
-_OF_PROVIDERS: Final = frozenset({"models", "providers", "max_retries", "max_completion_tokens", "max_output_tokens"})
-"""Parameters of providers that look like slips and are none."""
+_OF_PROVIDERS: Final = frozenset({"models", "max_retries", "fallbacks"})
+"""Parameters of LiteLLM and of providers that look like slips and are none."""
 
 _accepted: set[str] = {*OPTIONS, *_OF_PROVIDERS}
 
