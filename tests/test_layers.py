@@ -33,7 +33,7 @@ HELPERS = {
 }
 """What a module of a layer may import at its top, beside the standard library and its own root."""
 
-COMPOSITION_ROOT = {"lmtrace._configure", "lmtrace._cli", "lmtrace.testing"}
+COMPOSITION_ROOT = {"lmtrace._compose", "lmtrace._stored", "lmtrace._cli", "lmtrace.testing"}
 """The only parts of `lmtrace` that may reach for the other two roots and the SDK, and only inside functions."""
 
 
