@@ -118,7 +118,13 @@ def _new_message(parts: Iterable[Any], response_id: str | None) -> dict[str, Any
         else {"type": "output_text", "text": part.text, "annotations": []}
         for part in parts
     ]
-    return {"type": "message", "id": f"msg_{response_id}", "status": "completed", "role": "assistant", "content": content}
+    return {
+        "type": "message",
+        "id": f"msg_{response_id}",
+        "status": "completed",
+        "role": "assistant",
+        "content": content,
+    }
 
 
 def _new_call(part: Any) -> dict[str, Any]:

@@ -35,7 +35,11 @@ def read_message(message: Any) -> tuple[list[LMPart], dict[str, Any]]:
     content = own.get("content")
     if len(own) == 5 and type(content) is str and own.get("tool_calls") is None and not message.__pydantic_extra__:
         fields = own.get("provider_specific_fields")
-        if own.get("function_call") is None and (fields is None or fields == _NO_REFUSAL) and own["role"] == "assistant":
+        if (
+            own.get("function_call") is None
+            and (fields is None or fields == _NO_REFUSAL)
+            and own["role"] == "assistant"
+        ):
             return [LMTextPart(content)], {"provider_specific_fields": fields} if fields else {}
     return _read_fields(_given(message))
 

@@ -77,7 +77,8 @@ def plain(value: Any) -> Any:
 def fields_of(obj: Any) -> dict[str, Any]:
     """What sets a pydantic object apart from a blank one of its class."""
     given = obj.__pydantic_fields_set__
-    state = blank(type(obj))
+    cls: Any = type(obj)
+    state = blank(cls)
     nulls = state.nulls
     found: dict[str, Any] = {}
     for name, value in obj.__dict__.items():
@@ -125,12 +126,8 @@ def build(cls: Any, values: Mapping[str, Any]) -> Any:
     own = dict(state.defaults)
     extra: dict[str, Any] = dict(state.extra)
     for name, value in values.items():
-        if value is not None and (convert := converters.get(name)) is not None:
-            value = convert(value)
-        if name in fields:
-            own[name] = value
-        else:
-            extra[name] = value
+        convert = converters.get(name) if value is not None else None
+        (own if name in fields else extra)[name] = value if convert is None else convert(value)
     obj = cls.__new__(cls)
     object.__setattr__(obj, "__dict__", own)
     object.__setattr__(obj, "__pydantic_extra__", extra)

@@ -56,7 +56,8 @@ def read_choice(choice: Any, position: int) -> LMOutput:
 
 def to_text(response: LMResponse) -> Any:
     """The LiteLLM object a response stands for."""
-    from litellm.types.utils import HiddenParams, TextCompletionResponse, Usage
+    from litellm.types.llms.base import HiddenParams
+    from litellm.types.utils import TextCompletionResponse, Usage
 
     data = dict(response.provider_data or {})
     outputs = response.outputs if data.pop("choices", None) is None else ()

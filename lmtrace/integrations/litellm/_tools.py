@@ -37,7 +37,7 @@ def _read_call(call: Any) -> LMToolCallPart | None:
 def _read_custom(call: Mapping[str, Any]) -> LMToolCallPart:
     custom = call["custom"]
     rest = {name: value for name, value in call.items() if name not in ("id", "custom") or value is None}
-    rest["custom"] = {name: value for name, value in custom.items() if name not in ("name", "input")}
+    rest["custom"] = {name: value for name, value in custom.items() if name not in ("name", "input") or value is None}
     return LMToolCallPart(call.get("id"), custom.get("name"), custom.get("input"), rest)
 
 
@@ -45,7 +45,7 @@ def read_function_call(call: Any) -> list[LMPart]:
     """The part for the ``function_call`` of early OpenAI models."""
     if not isinstance(call, dict):
         return []
-    more = {name: value for name, value in call.items() if name not in ("name", "arguments")}
+    more = {name: value for name, value in call.items() if name not in ("name", "arguments") or value is None}
     return [LMToolCallPart(None, call.get("name"), call.get("arguments"), {"function_call": more})]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
-from lmtrace._data import LMResponse, ModelType
+from lmtrace._data import LMOutput, LMResponse, ModelType
 from lmtrace.integrations.litellm._chat import from_chat, to_chat
 from lmtrace.integrations.litellm._embedding import from_embedding, to_embedding
 from lmtrace.integrations.litellm._responses import from_responses, to_responses
@@ -27,22 +27,33 @@ _WRITERS: Final[dict[ModelType, Callable[[LMResponse], Any]]] = {
 }
 
 
+UNREADABLE: Final = LMResponse(outputs=(LMOutput(),))
+"""Stands for an answer of a form nobody knows: the call succeeded, and that is all there is to say."""
+
+
 def from_litellm(obj: Any) -> LMResponse:
     """The normalised form of an answer of LiteLLM's chat, text, Responses or embeddings calls, nothing lost.
 
     Raises:
         TypeError: `obj` is none of these answers.
     """
-    return _reader(type(obj))(obj)
+    cls: Any = type(obj)
+    reader = _reader(cls)
+    if reader is None:
+        raise TypeError(f"{cls.__name__} is not an answer of LiteLLM; expected one of {', '.join(_READERS)}")
+    return reader(obj)
+
+
+def is_answer(obj: Any) -> bool:
+    """Whether `from_litellm` can read `obj`."""
+    cls: Any = type(obj)
+    return _reader(cls) is not None
 
 
 @cache
-def _reader(cls: type[Any]) -> Callable[[Any], LMResponse]:
+def _reader(cls: Any) -> Callable[[Any], LMResponse] | None:
     """The translation for a class, found by name so that LiteLLM need not be imported here."""
-    for base in cls.__mro__:
-        if base.__name__ in _READERS:
-            return _READERS[base.__name__]
-    raise TypeError(f"{cls.__name__} is not an answer of LiteLLM; expected one of {', '.join(_READERS)}")
+    return next((_READERS[base.__name__] for base in cls.__mro__ if base.__name__ in _READERS), None)
 
 
 def to_litellm(response: LMResponse, model_type: ModelType) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from lmtrace._data import LMUsage
+from lmtrace._data import LMResponse, LMUsage
 from lmtrace.integrations.litellm import _models
 
 COST_SOURCE = "litellm"
@@ -96,6 +97,24 @@ def priced(obj: Any, provider: str | None) -> float | None:
         return valid_cost(litellm.completion_cost(completion_response=obj, custom_llm_provider=provider))
     except Exception:  # LiteLLM raises a bare Exception for an answer it cannot price
         return None
+
+
+def stream_cost(obj: Any, logging: Any, provider: str | None) -> float | None:
+    """LiteLLM's price for an assembled answer, by the stream's own calculator, which knows a Router's prices too."""
+    calculate = getattr(logging, "response_cost_calculator", None)
+    if calculate is None:
+        return priced(obj, provider)
+    try:
+        return valid_cost(calculate(result=obj))
+    except Exception:  # as in `priced`
+        return None
+
+
+def with_cost(response: LMResponse, cost: float | None) -> LMResponse:
+    """The response with a price, if there is one."""
+    if cost is None:
+        return response
+    return replace(response, cost=cost, metadata={**(response.metadata or {}), "cost_source": COST_SOURCE})
 
 
 def is_cache_hit(hidden: Any) -> bool:

@@ -1,0 +1,149 @@
+"""`instrument()` for LiteLLM: puts the wrappers where the functions were, wherever somebody holds one of them.
+
+LiteLLM is never imported here. If it is not imported yet, that is done as soon as it is (`_hook`). A program may have
+taken ``from litellm import completion`` before: every module is searched for the very function objects that are replaced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from lmtrace._data import ModelType
+from lmtrace._failures import failures
+from lmtrace.integrations.litellm import _hook
+from lmtrace.integrations.litellm._wrappers import ORIGINAL, wrap, wrap_generic, wrap_retries
+
+_FUNCTIONS: Final[Mapping[str, ModelType]] = {
+    "completion": "chat",
+    "acompletion": "chat",
+    "text_completion": "text",
+    "atext_completion": "text",
+    "responses": "responses",
+    "aresponses": "responses",
+    "embedding": "embedding",
+    "aembedding": "embedding",
+}
+
+_RETRIES: Final[Mapping[str, ModelType]] = {
+    "completion_with_retries": "chat",
+    "acompletion_with_retries": "chat",
+    "responses_with_retries": "responses",
+    "aresponses_with_retries": "responses",
+}
+
+_HOMES: Final = (
+    "litellm",
+    "litellm.main",
+    "litellm.responses.main",
+    "litellm.chat_completions.dispatch",
+    "litellm.embeddings.dispatch",
+    "litellm.responses.dispatch",
+)
+"""The modules in which LiteLLM's public functions are defined or offered."""
+
+_GENERIC: Final = ("_generic_api_call_with_fallbacks", "_ageneric_api_call_with_fallbacks")
+"""Methods of a Router through which its `responses` and `aresponses` go, which are made anew for each Router."""
+
+_lock = threading.RLock()
+_is_on = False
+
+
+def instrument() -> None:
+    """Record every call made through LiteLLM from now on. Idempotent; never imports LiteLLM."""
+    global _is_on
+    with _lock:
+        _is_on = True
+        if "litellm" not in sys.modules:
+            _hook.after_import("litellm", _imported)
+        elif _hook.is_importing("litellm"):
+            threading.Thread(target=_wait_and_patch, name="lmtrace-instrument", daemon=True).start()
+        else:
+            _patch()
+
+
+def uninstrument() -> None:
+    """Put LiteLLM's own functions back everywhere."""
+    global _is_on
+    with _lock:
+        _is_on = False
+        _hook.forget("litellm")
+        originals = {id(wrapper): getattr(wrapper, ORIGINAL) for wrapper in _wrappers()}
+        _replace(originals)
+        for cls, name, method in _router_methods():
+            setattr(cls, name, getattr(method, ORIGINAL, method))
+
+
+def _wait_and_patch() -> None:
+    """Another thread is in the middle of importing LiteLLM: asking for it waits until that is done."""
+    importlib.import_module("litellm")
+    _imported()
+
+
+def _imported() -> None:
+    """LiteLLM has just been imported."""
+    with _lock:
+        if not _is_on:
+            return
+        try:
+            _patch()
+        except Exception as error:  # never into the program's import statement
+            failures.note("instrumenting LiteLLM", error)
+
+
+def _patch() -> None:
+    """Replaces what is not replaced yet."""
+    found: dict[int, Callable[..., Any]] = {}
+    for name, function in _offered():
+        if id(function) not in found and not hasattr(function, ORIGINAL):
+            make = wrap_retries if name in _RETRIES else wrap
+            found[id(function)] = make(function, _RETRIES.get(name) or _FUNCTIONS[name])
+    _replace(found)
+    for cls, name, method in _router_methods():
+        if not hasattr(method, ORIGINAL):
+            setattr(cls, name, _wrap_method(name, method))
+
+
+def _wrap_method(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    return wrap_generic(method, "responses") if name in _GENERIC else wrap(method, _FUNCTIONS[name], is_method=True)
+
+
+def _offered() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The functions LiteLLM offers, by name, wherever it does."""
+    for home in _HOMES:
+        module = sys.modules.get(home)
+        for name in (*_FUNCTIONS, *_RETRIES):
+            function = vars(module).get(name) if module is not None else None
+            if isinstance(function, types.FunctionType):
+                yield name, function
+
+
+def _wrappers() -> Iterator[Callable[..., Any]]:
+    for _, function in _offered():
+        if hasattr(function, ORIGINAL):
+            yield function
+
+
+def _replace(replacements: Mapping[int, Callable[..., Any]]) -> None:
+    """Puts each replacement wherever a module holds the object of that identity."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is not dict:
+            continue
+        for name, value in list(names.items()):
+            if type(value) is types.FunctionType and id(value) in replacements:
+                names[name] = replacements[id(value)]
+
+
+def _router_methods() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """The methods of LiteLLM's Router to watch, as far as this version has them."""
+    module = sys.modules.get("litellm.router")
+    cls = getattr(module, "Router", None)
+    for name in (*_FUNCTIONS, *_GENERIC):
+        method = vars(cls).get(name) if cls is not None else None
+        if isinstance(method, types.FunctionType):
+            yield cls, name, method

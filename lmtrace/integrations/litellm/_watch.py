@@ -1,0 +1,109 @@
+"""One recorded call of LiteLLM made by a program, from its arguments to its answer.
+
+Only the outermost call is recorded: LiteLLM's functions call each other (async ones sync ones in a thread, a Router the
+functions, the Responses interface chat), and lmtrace.LM calls them too. What fails inside an outer call and is followed by
+another try is an attempt of the outer call.
+
+Whatever goes wrong in reading a call ends in `failures`, here and in the follower of a stream, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from lmtrace._data import LMResponse, ModelType
+from lmtrace._failures import failures
+from lmtrace._recorder import CallRecord, active_call, current
+from lmtrace.integrations.litellm import _streams
+from lmtrace.integrations.litellm._asked import is_half_of_async, request_of
+from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer
+
+_failed_inside: dict[int, BaseException | None] = {}
+"""For each call of ours in flight, by identity of its record: the error of its latest inner call, if that failed."""
+
+
+class Watch:
+    """A call in flight; the function runs inside its `with`."""
+
+    __slots__ = ("_model_type", "record")
+
+    def __init__(self, record: CallRecord, model_type: ModelType) -> None:
+        self.record = record
+        self._model_type = model_type
+        _failed_inside[id(record)] = None
+
+    def __enter__(self) -> None:
+        self.record.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.record.__exit__(kind, error, trace)
+        if error is not None:
+            self._forget()
+
+    def returned(self, result: Any) -> Any:
+        """Records an answer, or follows a stream to its end; gives back what the program gets."""
+        try:
+            if not is_answer(result):
+                return _streams.follow(result, self.record, self._model_type, self._forget)
+            self._finish(from_litellm(result))
+        except Exception as error:
+            self._finish(UNREADABLE)
+            failures.note("reading an answer of LiteLLM", error)
+        return result
+
+    def _finish(self, response: LMResponse) -> None:
+        self._forget()
+        self.record.finish(response)
+
+    def _forget(self) -> None:
+        _failed_inside.pop(id(self.record), None)
+
+
+def begin(
+    model_type: ModelType, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], router: Any = None
+) -> Watch | None:
+    """Begins to record a call; None where it belongs to another one or cannot be read, and simply has to be made."""
+    try:
+        if active_call() is not None or is_half_of_async(kwargs):
+            return None
+        request, secrets = request_of(model_type, args, kwargs, names, router)
+        return Watch(current().start(request, secrets), model_type)
+    except Exception as error:
+        failures.note("reading a call of LiteLLM", error)
+        return None
+
+
+class InnerCall:
+    """Around a call that belongs to an outer one: its error is an attempt of the outer call, once that tries again."""
+
+    __slots__ = ("_outer",)
+
+    def __enter__(self) -> None:
+        outer = active_call()
+        self._outer = outer if outer is not None and id(outer) in _failed_inside else None
+        if self._outer is not None:
+            _note_attempt(self._outer, None)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and self._outer is not None:
+            _failed_inside[id(self._outer)] = error
+
+
+def retrying() -> None:
+    """LiteLLM is about to retry: the error being handled is that of the attempt before."""
+    outer = active_call()
+    if outer is not None and id(outer) in _failed_inside:
+        _note_attempt(outer, sys.exception())
+
+
+def _note_attempt(outer: CallRecord, error: BaseException | None) -> None:
+    """Tells the outer call that something inside it failed and is being tried again."""
+    before = _failed_inside.get(id(outer))
+    _failed_inside[id(outer)] = None
+    failed = error or before
+    if failed is not None:
+        outer.attempt(failed)

@@ -1,0 +1,86 @@
+"""The functions that stand in for LiteLLM's: they record the outermost call and make every call as it was meant.
+
+Arguments, results and errors pass untouched, and a wrapper of an async function is one too. `own` is how many leading
+arguments belong to the function itself: one, the Router, for a method.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from lmtrace._data import ModelType
+from lmtrace.integrations.litellm import _watch
+from lmtrace.integrations.litellm._asked import parameter_names
+
+ORIGINAL: Final = "_lmtrace_original"
+"""The attribute of a wrapper that holds what it wraps."""
+
+
+def wrap(original: Callable[..., Any], model_type: ModelType, *, is_method: bool = False) -> Callable[..., Any]:
+    """A wrapper that records calls of a function, or of a method of a Router."""
+    make = _async_wrapper if inspect.iscoroutinefunction(original) else _sync_wrapper
+    own = 1 if is_method else 0
+    wrapper = make(original, model_type, parameter_names(original, model_type), own)
+    setattr(wrapper, ORIGINAL, original)
+    return wrapper
+
+
+def _sync_wrapper(
+    original: Callable[..., Any], model_type: ModelType, names: tuple[str, ...], own: int
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        watch = _watch.begin(model_type, args[own:], kwargs, names, router=args[0] if own else None)
+        if watch is None:
+            with _watch.InnerCall():
+                return original(*args, **kwargs)
+        with watch:
+            result = original(*args, **kwargs)
+        return watch.returned(result)
+
+    return wrapper
+
+
+def _async_wrapper(
+    original: Callable[..., Any], model_type: ModelType, names: tuple[str, ...], own: int
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        watch = _watch.begin(model_type, args[own:], kwargs, names, router=args[0] if own else None)
+        if watch is None:
+            with _watch.InnerCall():
+                return await original(*args, **kwargs)
+        with watch:
+            result = await original(*args, **kwargs)
+        return watch.returned(result)
+
+    return wrapper
+
+
+def wrap_retries(original: Callable[..., Any], model_type: ModelType) -> Callable[..., Any]:
+    """A wrapper of one of LiteLLM's retry loops, which LiteLLM enters while it handles the first attempt's error."""
+    recorded = wrap(original, model_type)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _watch.retrying()
+        return recorded(*args, **kwargs)
+
+    setattr(wrapper, ORIGINAL, original)
+    return wrapper
+
+
+def wrap_generic(original: Callable[..., Any], model_type: ModelType) -> Callable[..., Any]:
+    """A wrapper of the Router's method for any function there is: recorded when it is given one for Responses."""
+    recorded = wrap(original, model_type, is_method=True)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        name = getattr(kwargs.get("original_function"), "__name__", None)
+        return (recorded if name in ("responses", "aresponses") else original)(*args, **kwargs)
+
+    setattr(wrapper, ORIGINAL, original)
+    return wrapper
