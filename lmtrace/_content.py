@@ -6,7 +6,7 @@ Honeycomb refuses fields over 65,535 bytes, and the SDK's own length limit would
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -33,11 +33,14 @@ def encode(items: list[Any], limit: int = CONTENT_LIMIT) -> tuple[str, bool]:
     text = dump(items)
     if _fits(text, limit):
         return text, False
+    items = orjson.loads(text)  # a plain tree from here on
+    lengths = list(_lengths(items))
     for allowed in _CUTS:
-        text = dump(_cut(items, allowed))
-        if _fits(text, limit):
-            return text, True
-    return dump(_ends(_cut(items, _CUTS[-1]), limit)), True
+        if sum(min(length, allowed) for length in lengths) <= limit:
+            text = dump(_cut(items, allowed))
+            if _fits(text, limit):
+                return text, True
+    return dump(_ends(items, limit)), True
 
 
 def dump(value: Any) -> str:
@@ -58,10 +61,18 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
         return value if abs(value) < _HUGE else str(value)
     nested = len(around) < _DEPTH and id(value) not in around
     if nested and isinstance(value, Mapping):
-        return {_clean(str(key)): _plain(item, (*around, id(value))) for key, item in value.items()}
+        return {_key(key): _plain(item, (*around, id(value))) for key, item in value.items()}
     if nested and isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item, (*around, id(value))) for item in value]
-    # its class and not its repr, which may hold anything, credentials included
+    return _class(value)
+
+
+def _key(key: Any) -> str:
+    return _clean(str(key)) if isinstance(key, (str, int, float, bool)) else _class(key)
+
+
+def _class(value: Any) -> str:
+    """What stands for a foreign object: not its repr, which may hold anything, credentials included."""
     return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
@@ -73,28 +84,47 @@ def _fits(text: str, limit: int) -> bool:
     return len(text) <= limit // 4 or len(text.encode()) <= limit  # a character has at most four bytes
 
 
+def _lengths(value: Any) -> Iterator[int]:
+    """The lengths of all strings inside, keys left out."""
+    if isinstance(value, str):
+        yield len(value)
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _lengths(item)
+
+
 def _cut(value: Any, allowed: int) -> Any:
     if isinstance(value, str):
         left_out = len(value) - allowed
         return f"{value[:allowed]}… [{left_out} characters cut]" if left_out > 0 else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _cut(item, allowed) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return [_cut(item, allowed) for item in value]
     return value
 
 
 def _ends(items: list[Any], limit: int) -> list[Any]:
     """The first item and as many of the last as fit: the end of a conversation is what the answer answers."""
-    sizes = [len(dump(item).encode()) + 1 for item in items]
     budget = limit - _MARKER
-    head, tail = 0, len(items)
-    if sizes[0] <= budget // 4:
-        head, budget = 1, budget - sizes[0]
-    while tail > head and sizes[tail - 1] <= budget:
-        tail -= 1
-        budget -= sizes[tail]
-    return [*items[:head], _omitted(tail - head), *items[tail:]]
+    head = [_cut(items[0], _CUTS[-1])]
+    size = _size(head[0])
+    if size <= budget // 4:
+        budget -= size
+    else:
+        head = []
+    tail: list[Any] = []
+    for item in reversed(items[len(head) :]):
+        short = _cut(item, _CUTS[-1])
+        budget -= _size(short)
+        if budget < 0:
+            break
+        tail.append(short)
+    return [*head, _omitted(len(items) - len(head) - len(tail)), *reversed(tail)]
+
+
+def _size(item: Any) -> int:
+    return len(dump(item).encode()) + 1  # and a comma
 
 
 def _omitted(count: int) -> dict[str, Any]:

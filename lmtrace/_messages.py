@@ -16,7 +16,7 @@ from lmtrace import _semconv as names
 from lmtrace._content import CONTENT_LIMIT, encode
 from lmtrace._data import LMOutput
 from lmtrace._entry import HistoryEntry
-from lmtrace._parts import content_part, output_part, text_part, tool_call, tool_response
+from lmtrace._parts import as_text, content_part, output_part, text_part, tool_call, tool_response
 
 _FINISH: Final = {
     "tool_calls": "tool_call",
@@ -101,7 +101,7 @@ def _message(message: Any) -> dict[str, Any]:
         return {"role": "user", "parts": [text_part(message)]}
     if "role" not in message and "type" in message:
         return _item(message)
-    role = str(message.get("role", "user"))
+    role = message["role"] if isinstance(message.get("role"), str) else "user"
     result: dict[str, Any] = {"role": role, "parts": _message_parts(role, message)}
     if isinstance(message.get("name"), str):
         result["name"] = message["name"]
@@ -169,6 +169,7 @@ def _tool(tool: Any) -> dict[str, Any]:
         return {"type": "other", "name": getattr(tool, "__name__", type(tool).__name__)}
     function = tool.get("function")
     described = function if isinstance(function, Mapping) else tool
-    definition = {"type": str(tool.get("type", "function")), "name": str(described.get("name", tool.get("type")))}
+    kind = as_text(tool.get("type", "function"))
+    definition = {"type": kind, "name": as_text(described.get("name", kind))}
     optional = {key: described[key] for key in ("description", "parameters") if described.get(key) is not None}
     return {**definition, **optional}

@@ -23,12 +23,17 @@ _TYPED: Final = frozenset(
 
 def text_part(value: Any) -> dict[str, Any]:
     """A text; anything else as its JSON."""
-    return {"type": "text", "content": value if isinstance(value, str) else dump(value)}
+    return {"type": "text", "content": as_text(value)}
+
+
+def as_text(value: Any) -> str:
+    """The value if it is a text, else its JSON; never its repr, which may hold anything."""
+    return value if isinstance(value, str) else dump(value)
 
 
 def tool_call(identifier: Any, function: Mapping[str, Any]) -> dict[str, Any]:
     """A call the model wants made."""
-    part: dict[str, Any] = {"type": "tool_call", "name": str(function.get("name"))}
+    part: dict[str, Any] = {"type": "tool_call", "name": as_text(function.get("name"))}
     if isinstance(identifier, str):
         part["id"] = identifier
     if function.get("arguments") is not None:
