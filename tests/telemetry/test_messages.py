@@ -253,12 +253,12 @@ def test_odd_values(make_entry: Entry, data: Data, value: Any):
 
 def test_circular_values(make_entry: Entry):
     """A value that contains itself ends where it begins again."""
-    circle: list[Any] = ["long" * 30_000]
-    circle.append(circle)
+    circle: dict[str, Any] = {"type": "novel", "long": "text" * 30_000}
+    circle["again"] = circle
     attributes = content_attributes(
-        make_entry(request=LMRequest(model="m/m", messages=[{"role": "user", "content": circle}]))
+        make_entry(request=LMRequest(model="m/m", messages=[{"role": "user", "content": [circle]}]))
     )
-    assert "<builtins.list>" in attributes[names.INPUT_MESSAGES]
+    assert "<builtins.dict>" in attributes[names.INPUT_MESSAGES]
 
 
 @pytest.fixture
