@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def error_line(row: Row) -> str:
     """The error's class without its module, its status and what it says."""
     status = f" {row['error_status']}" if row.get("error_status") else ""
     name = str(row["error_type"]).rpartition(".")[2]
-    return one_line(f"{name}{status}: {row.get('error_message') or ''}", PREVIEW).rstrip(": ")
+    message = re.sub(rf"^((litellm\.)?{re.escape(name)}: )+", "", row.get("error_message") or "")
+    return one_line(f"{name}{status}: {message}", PREVIEW).rstrip(": ")
 
 
 def called_tools(row: Row) -> str:
