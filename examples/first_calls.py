@@ -10,4 +10,3 @@ with LoopbackProvider() as provider:
 
     last = lm.history[-1]
     print(last["usage"]["total_tokens"], "tokens,", last["cost"], "US dollars")
-    lm.inspect_history()

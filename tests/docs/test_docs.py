@@ -106,7 +106,7 @@ def run_console(reader: Reader, text: str) -> None:
 
 
 def figureless(text: str) -> str:
-    return re.sub(r"[\d.]+", "#", text)
+    return re.sub(r"[\d.]+", "#", re.sub(r"\b[\da-f]{8}\b", "#", text))
 
 
 def run_sql(reader: Reader, text: str) -> None:

@@ -1,7 +1,8 @@
 """The backend that asks a real provider, through LiteLLM.
 
 It translates and nothing more: no retries, no cache, no records; those are backends of their own. Errors of the provider
-pass as LiteLLM raises them. LiteLLM takes seconds to import, so it is imported by the first call.
+pass as LiteLLM raises them. LiteLLM takes seconds to import, so that happens when a backend is made, which is before the
+first call of an `LM` and not part of what is recorded of it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ _FUNCTIONS: Final = {
 
 class LiteLLMBackend:
     """Answers requests by LiteLLM's functions for chat, text, Responses and embeddings."""
+
+    def __init__(self) -> None:
+        import litellm
+
+        litellm.suppress_debug_info = True  # else every failed attempt prints an advertisement to stdout
 
     def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
         """The provider's answer.
