@@ -1,7 +1,8 @@
 """Where finished records go, and how they are read again.
 
 `StoreExporter` keeps them in a store directory that survives crashes, `open_history` reads it with SQL, `compact` turns
-its journals into Parquet. Importing this package loads none of what they need.
+its journals into Parquet, `setup_otlp` sends telemetry to a collector. Importing this package loads none of what they
+need.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from lmtrace_exporters._history import open_history as open_history
     from lmtrace_exporters._jsonl import JSONLExporter as JSONLExporter
     from lmtrace_exporters._memory import InMemoryExporter as InMemoryExporter
+    from lmtrace_exporters._otlp import Otlp as Otlp
+    from lmtrace_exporters._otlp import setup_otlp as setup_otlp
     from lmtrace_exporters._snapshot import Problem as Problem
     from lmtrace_exporters._store import StoreExporter as StoreExporter
 
@@ -29,6 +32,7 @@ _HOMES = {
     "HistoryQueryError": "_errors",
     "InMemoryExporter": "_memory",
     "JSONLExporter": "_jsonl",
+    "Otlp": "_otlp",
     "Problem": "_snapshot",
     "StoreError": "_errors",
     "StoreExporter": "_store",
@@ -36,6 +40,7 @@ _HOMES = {
     "compact": "_compaction",
     "export_history": "_export",
     "open_history": "_history",
+    "setup_otlp": "_otlp",
 }
 """The private module of each public name."""
 
@@ -45,6 +50,7 @@ __all__ = [
     "HistoryQueryError",
     "InMemoryExporter",
     "JSONLExporter",
+    "Otlp",
     "Problem",
     "StoreError",
     "StoreExporter",
@@ -52,6 +58,7 @@ __all__ = [
     "compact",
     "export_history",
     "open_history",
+    "setup_otlp",
 ]
 
 
