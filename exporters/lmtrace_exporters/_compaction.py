@@ -28,7 +28,7 @@ from lmtrace_exporters._parquet import Plan, new_path, now_us, write_segment
 from lmtrace_exporters._quarantine import quarantine_lines
 from lmtrace_exporters._rebuild import rebuild_if_needed
 from lmtrace_exporters._rowsql import empty_sql, journal_sql, union_sql
-from lmtrace_exporters._tidy import end_grace, remove_leftovers, set_apart_damage
+from lmtrace_exporters._tidy import end_grace, remove_drafts, remove_leftovers, set_apart_damage
 from lmtrace_exporters._unreadable import unreadable, unreadable_lines
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 300.0
 _BATCH_BYTES: Final = 64 << 20
-_MEMORY: Final = "400MB"
+_MEMORY_MB: Final = 400
 
 Step = Callable[[str], None]
 
@@ -100,8 +100,10 @@ class _Compaction:
         self._report = CompactionReport()
 
     def run(self, grace_us: int, *, thorough: bool) -> CompactionReport:
-        with connect(threads=1, memory_limit=_MEMORY, temp_directory=os.fspath(self._layout.staging)) as connection:
-            connection.execute("SET preserve_insertion_order = false")  # half the memory; the order is asked for
+        with connect(
+            threads=1, memory_limit=f"{_MEMORY_MB}MB", temp_directory=os.fspath(self._layout.staging)
+        ) as connection:
+            connection.execute("SET preserve_insertion_order = false")  # less memory; one thread keeps the order anyway
             self._tidy(connection, grace_us, thorough=thorough)
             while self._next_batch(connection):
                 self._step("batch-done")
@@ -114,6 +116,7 @@ class _Compaction:
         rebuild_if_needed(connection, self._layout)
         catalog = load(self._layout)
         remove_leftovers(connection, self._layout, catalog)
+        remove_drafts(self._layout, grace_us)
         self._report.quarantined += set_apart_damage(self._layout, catalog, thorough=thorough)
         end_grace(self._layout, load(self._layout), grace_us)
         self._layout.staging.mkdir(mode=0o700, exist_ok=True)
@@ -138,6 +141,7 @@ class _Compaction:
 
     def _read_and_write(self, connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> tuple[Batch, list[Segment]]:
         batch = read_batch(paths, self._layout.staging)
+        connection.execute(f"SET memory_limit = '{_MEMORY_MB + 8 * (batch.longest >> 20)}MB'")
         self._step("read")
         try:
             return batch, self._write(connection, batch)
@@ -166,7 +170,9 @@ class _Compaction:
 
 def _day_sql(kind: str, day: str, batch: Batch) -> str:
     rows = journal_sql(kind, batch.files, longest=batch.longest, unknown=batch.unknown, strict=True)
-    return f"SELECT * FROM ({union_sql([empty_sql(kind), rows])}) WHERE timestamp::DATE = DATE '{day}'"
+    return (
+        f"SELECT * FROM ({union_sql([empty_sql(kind), rows])}) WHERE timestamp::DATE = DATE '{day}' ORDER BY timestamp"
+    )
 
 
 def main() -> None:

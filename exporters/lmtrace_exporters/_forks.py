@@ -20,6 +20,16 @@ def after_fork(instance: T, action: Callable[[T], None]) -> None:
     _actions[instance] = action
 
 
+def leave_behind(inherited: object) -> None:
+    """Never destroy an object of the parent's in this child.
+
+    DuckDB's destructor waits for threads that exist in the parent only: the child would crash, or hang when it exits.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
 def _in_child() -> None:
     for instance, action in list(_actions.items()):
         action(instance)

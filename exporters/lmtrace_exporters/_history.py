@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lmtrace_exporters._blobs import fetch
 from lmtrace_exporters._duck import connect, explain
 from lmtrace_exporters._errors import HistoryQueryError
+from lmtrace_exporters._forks import after_fork, leave_behind
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._newest import newest
 from lmtrace_exporters._quarantine import reports
@@ -68,7 +69,7 @@ class History:
         self._snapshot: Snapshot | None = None
         self._copies: Path | None = None
         self._frozen = False
-        self._pid = os.getpid()
+        after_fork(self, History._leave_parents)
 
     @property
     def path(self) -> Path:
@@ -131,9 +132,9 @@ class History:
 
     def close(self) -> None:
         """Close the connection and remove temporary files."""
-        if self._connection is not None and self._pid == os.getpid():
+        if self._connection is not None:
             self._connection.close()
-        if self._copies is not None and self._pid == os.getpid():
+        if self._copies is not None:
             shutil.rmtree(self._copies, ignore_errors=True)
         self._forget()
 
@@ -150,15 +151,18 @@ class History:
         return [from_table(kind, dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
 
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
-        if self._pid != os.getpid():  # the connection belongs to the parent
-            self._forget()
         if self._connection is None:
             self._connection = connect()
         return self._connection
 
     def _forget(self) -> None:
         self._connection = self._copies = self._snapshot = None
-        self._frozen, self._pid = False, os.getpid()
+        self._frozen = False
+
+    def _leave_parents(self) -> None:
+        if self._connection is not None:
+            leave_behind(self._connection)
+        self._forget()
 
     def _refreshed(self) -> duckdb.DuckDBPyConnection:
         connection = self._fresh_connection()

@@ -44,6 +44,8 @@ class JSONLExporter:
         Raises:
             StoreError: the file cannot be written, or the exporter was shut down.
         """
+        if not records:
+            return
         data = b"".join(record.line + b"\n" for record in records)
         with self._lock:
             if self._closed:

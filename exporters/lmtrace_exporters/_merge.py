@@ -1,7 +1,8 @@
 """Make few large segments of many small ones.
 
 Small files cost queries eight to twenty times their time. A day that is over is merged whenever it has two small files;
-the current day only when many have come together, so that its rows are not written again and again.
+the current day only when many have come together, so that its rows are not written again and again. The files are put
+one behind the other in the order of their oldest rows: sorting large texts again would need memory without a bound.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Plan:
     path: str
     """Where, relative to the store."""
     query: str
-    """Its rows, in any order."""
+    """Its rows, in their order."""
     expected: Group
     """What the rows must amount to."""
     origin: Mapping[str, Any]
@@ -111,8 +111,8 @@ def now_us() -> int:
 
 def _copy(connection: duckdb.DuckDBPyConnection, plan: Plan, draft: Path) -> int:
     statement = (
-        f"COPY (SELECT * FROM ({plan.query}) ORDER BY timestamp) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, "
-        f"COMPRESSION_LEVEL 3, ROW_GROUP_SIZE 4096, KV_METADATA {{{METADATA_KEY}: {quote(json.dumps(plan.origin))}}})"
+        f"COPY ({plan.query}) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, "
+        f"ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '32MB', KV_METADATA {{{METADATA_KEY}: {quote(json.dumps(plan.origin))}}})"
     )
     answer = connection.execute(statement).fetchone()
     return int(answer[0]) if answer else 0

@@ -116,6 +116,8 @@ class StoreExporter:
         Raises:
             StoreError: the disk did not take them; they wait in memory or are counted as dropped.
         """
+        if not records:
+            return
         if os.getpid() != self._pid:  # a fork that Python was not told about
             self._reopen()
         self._append([self._framed(record.line) for record in records])

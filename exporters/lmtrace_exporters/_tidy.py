@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lmtrace_exporters._catalog import Catalog, Segment, add_segments, change, forget
 from lmtrace_exporters._layout import Layout, sync_folder
+from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._parquet import now_us, origin_of
 from lmtrace_exporters._quarantine import quarantine_file
 from lmtrace_exporters._snapshot import damage
@@ -39,6 +42,21 @@ def remove_leftovers(connection: duckdb.DuckDBPyConnection, layout: Layout, cata
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
+
+
+def remove_drafts(layout: Layout, grace_us: int) -> None:
+    """Remove what processes that died had begun to write under another name."""
+    limit = time.time() - grace_us / 1_000_000
+    for folder in (layout.root, layout.journal, layout.blobs, layout.quarantine):
+        for path in folder.glob("*.tmp"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime <= limit and _is_left(path):
+                    path.unlink()
+
+
+def _is_left(path: Path) -> bool:
+    with hold_lock(path) as free:
+        return free
 
 
 def set_apart_damage(layout: Layout, catalog: Catalog, *, thorough: bool) -> int:
