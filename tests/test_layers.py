@@ -26,6 +26,7 @@ AT_IMPORT = {
 HELPERS = {
     "lmtrace": {"orjson", "platformdirs", "tenacity", "opentelemetry"},
     "lmtrace._cli": {"click"},
+    "lmtrace._cli._demo_calls": {"litellm"},  # the demo's program, imported when the demo runs
     "lmtrace.integrations": {"litellm", "dspy", "opentelemetry"},
     "lmtrace.testing": {"opentelemetry"},
     "lmtrace_exporters": {"lmtrace", "orjson", "opentelemetry"},
