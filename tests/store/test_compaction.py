@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -35,18 +36,16 @@ class StoppedError(Exception):
 @pytest.fixture
 def fill(store: Path, make_exporter: Make, make_call: MakeCall) -> Callable[[int], set[str]]:
     """Write some closed journals with rows of three days, and return the uuids."""
-    made = 0
+    numbers = itertools.count()
 
     def write(journals: int) -> set[str]:
-        nonlocal made
         uuids = set()
-        for made in range(made, made + journals):  # noqa: PLR1704  numbering goes on
+        for number in itertools.islice(numbers, journals):
             exporter = make_exporter()
-            for number, day in enumerate(DAYS):
-                uuids.add(f"{made}-{number}")
-                exporter.export([make_call(f"{made}-{number}", timestamp=day)])
+            for index, day in enumerate(DAYS):
+                uuids.add(f"{number}-{index}")
+                exporter.export([make_call(f"{number}-{index}", timestamp=day)])
             exporter.shutdown()
-        made += 1
         return uuids
 
     return write
@@ -107,7 +106,7 @@ def test_one_at_a_time(store: Path, fill: Callable[[int], set[str]]) -> None:
     """While one compaction runs, another one does nothing and says so."""
     fill(1)
     others = []
-    compact(store, on_step=lambda step: others.append(compact(store).ran))
+    compact(store, on_step=lambda _: others.append(compact(store).ran))
     assert set(others) == {False}
 
 

@@ -197,9 +197,9 @@ def test_wrong_query(store: Path, query: str, message: str) -> None:
 
 def test_python_is_out_of_reach(store: Path) -> None:
     """A query cannot read the variables of the program."""
-    import pyarrow
+    import pyarrow as pa
 
-    secret = pyarrow.table({"key": ["sk-1"]})
+    secret = pa.table({"key": ["sk-1"]})
     with open_history(store) as history, pytest.raises(HistoryQueryError):
         history.sql("SELECT * FROM secret")
     assert secret

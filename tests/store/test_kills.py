@@ -74,9 +74,8 @@ def test_many_killed_writers(store: Path, start: Start) -> None:
     kill_writers(store, start, 200)
 
 
-@pytest.mark.slow
 def test_many_processes(store: Path, start: Start) -> None:
-    """8 processes × 16 threads × 500 rows, a compactor and a reader beside them: exactly 64,000 rows and no error."""
+    """8 processes of 16 threads with 500 rows each, a compactor and a reader beside them: exactly 64,000 rows and no error."""
     reader = start("reader.py", store)
     compactor = start("compactor.py", store, 60, 0)
     environment = {**os.environ, "ROLL_BYTES": "2000000"}

@@ -277,7 +277,7 @@ def test_failing_sync(
 def test_hanging_sync(exporter: StoreExporter, make_call: MakeCall, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush keeps its deadline though the disk hangs, and says no."""
     release = threading.Event()
-    monkeypatch.setattr(journal_module, "_sync_file", lambda fd: release.wait(10))
+    monkeypatch.setattr(journal_module, "_sync_file", lambda _: release.wait(10))
     exporter.export([make_call("u1")])
     assert exporter.force_flush(50) is False
     release.set()

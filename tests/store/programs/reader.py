@@ -15,4 +15,4 @@ with open_history(sys.argv[1]) as history:
         before, queries = rows, queries + 1
         if select.select([sys.stdin], [], [], 0.01)[0]:
             break
-print(queries, before)
+sys.stdout.write(f"{queries} {before}\n")
