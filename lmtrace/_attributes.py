@@ -168,9 +168,8 @@ def _add_spent(attributes: dict[str, Any], entry: HistoryEntry, cost: bool) -> N
     if cost and response.cost is not None:
         spent[names.USAGE_COST_AMOUNT] = response.cost
         spent[names.USAGE_COST_CURRENCY] = "USD"
-        source = entry.cost_source
-        if source is not None:
-            spent[names.USAGE_COST_SOURCE] = source
+        if entry.cost_source is not None:  # the conventions' proposal knows two; a price table is local
+            spent[names.USAGE_COST_SOURCE] = "provider" if entry.cost_source == "provider" else "local"
     if spent is not attributes:
         attributes.update((names.RECORDED_PREFIX + name.removeprefix("gen_ai."), spent[name]) for name in spent)
 

@@ -85,6 +85,7 @@ def _set_up_telemetry(settings: Settings) -> None:
         protocol=settings.otlp_protocol,
         headers=dict(settings.otlp_headers) or None,
         service_name=settings.service_name,
+        shutdown_on_exit=False,  # `_at_exit` does it, after the store
     )
 
 

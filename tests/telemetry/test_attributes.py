@@ -66,7 +66,7 @@ def test_plain_call(make_entry: Entry):
         "gen_ai.usage.reasoning.output_tokens": 2,
         "gen_ai.usage.cost.amount": 1.5e-5,
         "gen_ai.usage.cost.currency": "USD",
-        "gen_ai.usage.cost.source": "litellm",
+        "gen_ai.usage.cost.source": "local",
         "openai.response.service_tier": "default",
         "openai.response.system_fingerprint": "fp_1",
         "lmtrace.call.id": "0199-call",
