@@ -30,3 +30,4 @@ async def litellm_clients(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None
         if inspect.isawaitable(closing):
             await closing
     cache.flush_cache()
+    await litellm.module_level_aclient.client._transport.aclose()  # only its session: the client is LiteLLM's for good

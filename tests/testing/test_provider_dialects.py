@@ -39,12 +39,10 @@ REPLY = Reply(
 pytestmark = pytest.mark.usefixtures("litellm_clients")
 
 WAYS = ("sync", "async", "stream", "async stream")
-
-
-@pytest.fixture(params=MODELS)
-def model(request: pytest.FixtureRequest) -> str:
-    """Each dialect's model in turn."""
-    return str(request.param)
+every_model = pytest.mark.parametrize("model", MODELS)
+every_cloud_model = pytest.mark.parametrize("model", [name for name in MODELS if not name.startswith("ollama")])
+"""Ollama counts neither cached nor reasoning tokens, and knows no citations and no refusals."""
+every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def arguments(provider: LoopbackProvider, model: str, **more: Any) -> dict[str, Any]:
@@ -68,7 +66,8 @@ async def ask(way: str, **kwargs: Any) -> Any:
     return litellm.stream_chunk_builder(chunks, messages=MESSAGES)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_model
+@every_way
 async def test_scripted_reply(provider: LoopbackProvider, model: str, way: str) -> None:
     """Text, reasoning, tool calls, finish reason and counts arrive as scripted, whole or streamed."""
     provider.reply(REPLY)
@@ -83,18 +82,18 @@ async def test_scripted_reply(provider: LoopbackProvider, model: str, way: str) 
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (100, 50, 150)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_cloud_model
+@every_way
 async def test_details_of_counts(provider: LoopbackProvider, model: str, way: str) -> None:
     """Where a dialect has a place for cached and reasoning tokens, LiteLLM reads the scripted numbers from it."""
-    if model.startswith("ollama"):
-        pytest.skip("Ollama counts neither")
     provider.reply(REPLY)
     usage = (await ask(way, **arguments(provider, model))).usage
     assert usage.prompt_tokens_details.cached_tokens == 30
     assert usage.completion_tokens_details.reasoning_tokens == 20
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_model
+@every_way
 async def test_unscripted_answer(provider: LoopbackProvider, model: str, way: str) -> None:
     """With nothing scripted a plausible answer comes, with counts made from the lengths of the texts."""
     response = await ask(way, **arguments(provider, model))
@@ -103,6 +102,7 @@ async def test_unscripted_answer(provider: LoopbackProvider, model: str, way: st
     assert (response.usage.prompt_tokens, response.usage.completion_tokens) == (3 + 8, 2)
 
 
+@every_model
 @pytest.mark.parametrize("way", ["sync", "stream"])
 async def test_truncated_answer(provider: LoopbackProvider, model: str, way: str) -> None:
     """A request's token limit cuts the unscripted answer, and the finish reason says so."""
@@ -111,6 +111,7 @@ async def test_truncated_answer(provider: LoopbackProvider, model: str, way: str
     assert response.choices[0].finish_reason == "length"
 
 
+@every_model
 def test_request_is_read(provider: LoopbackProvider, model: str) -> None:
     """What was asked is there in neutral terms, with headers and body as they came."""
     litellm.completion(**arguments(provider, model, max_tokens=50))
@@ -124,11 +125,10 @@ def test_request_is_read(provider: LoopbackProvider, model: str) -> None:
     assert json.loads(request.body) == request.json
 
 
+@every_cloud_model
 @pytest.mark.parametrize("way", ["sync", "stream"])
 async def test_citations(provider: LoopbackProvider, model: str, way: str) -> None:
     """Where a dialect has citations, they arrive as LiteLLM passes them on."""
-    if model.startswith("ollama"):
-        pytest.skip("Ollama has no citations")
     provider.reply("It is Paris.", citations=[{"url": "https://example.org/fr", "title": "France", "text": "Paris"}])
     message = (await ask(way, **arguments(provider, model))).choices[0].message
     if model.startswith("anthropic"):
@@ -139,16 +139,16 @@ async def test_citations(provider: LoopbackProvider, model: str, way: str) -> No
     assert (citation["url"], citation["title"]) == ("https://example.org/fr", "France")
 
 
+@every_cloud_model
 @pytest.mark.parametrize("way", ["sync", "stream"])
 async def test_refusal(provider: LoopbackProvider, model: str, way: str) -> None:
     """A refusal that a dialect marks ends with the finish reason of filtered content."""
-    if model.startswith("ollama"):
-        pytest.skip("Ollama marks no refusals")
     provider.reply(refusal="I cannot help with that.", finish_reason="content_filter")
     response = await ask(way, **arguments(provider, model))
     assert response.choices[0].finish_reason == "content_filter"
 
 
+@every_model
 def test_json_answer(provider: LoopbackProvider, model: str) -> None:
     """A request for JSON of a schema is answered with JSON of that schema."""
     schema = {
@@ -181,7 +181,7 @@ def test_several_candidates(provider: LoopbackProvider) -> None:
     assert [choice.message.content for choice in response.choices] == ["one", "two"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@every_way
 async def test_ollama_generate(provider: LoopbackProvider, way: str) -> None:
     """Ollama's older endpoint, which LiteLLM's `ollama/…` uses, answers too."""
     provider.reply("It is Paris.", reasoning="A capital.")

@@ -28,6 +28,8 @@ class Script:
         """Queue one outcome."""
         with self._lock:
             self._queue.append(outcome)
+            if isinstance(outcome, Failure) and outcome.until is not None:
+                self._held.append(outcome.until)
 
     def answer_with(self, responder: Responder) -> None:
         """Let `responder` answer what the queue does not."""
@@ -48,11 +50,11 @@ class Script:
 
     def hold(self, until: threading.Event | None) -> bool:
         """Wait for an event; False when the provider was closed meanwhile, which ends every wait."""
+        event = until or threading.Event()
         with self._lock:
-            if self._ended:
-                return False
-            event = until or threading.Event()
             self._held.append(event)
+            if self._ended:
+                event.set()
         event.wait()
         return not self._ended
 
