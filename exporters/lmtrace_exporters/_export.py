@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,14 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _PORTION: Final = 1_000
 
 
-def export_history(history: History, target: str | os.PathLike[str], format: str) -> Path:  # noqa: A002  the user's word
+def export_history(
+    history: History,
+    target: str | os.PathLike[str],
+    format: str,  # noqa: A002  the user's word
+    *,
+    where: str = "TRUE",
+    params: Sequence[Any] = (),
+) -> Path:
     """Write the calls and stored spans of a history for other tools and return the path written.
 
     Args:
@@ -39,6 +47,9 @@ def export_history(history: History, target: str | os.PathLike[str], format: str
             with ``calls.parquet`` and ``spans.parquet``.
         format: ``duckdb`` (a database with the same tables and views), ``parquet``, ``jsonl`` (one object per call and
             span, as in a journal) or ``csv`` (calls only; text that a spreadsheet would run as a formula begins with ').
+        where: a condition in SQL on the columns of `calls`; only calls that fulfil it are written, and the spans of their
+            traces and runs.
+        params: values for the ``?`` in `where`.
 
     Raises:
         StoreError: the format is unknown, or the target exists.
@@ -53,12 +64,29 @@ def export_history(history: History, target: str | os.PathLike[str], format: str
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        writer(history, draft)
+        writer(history, draft, _Chosen(where, tuple(params)))
         _make_private(draft)
         draft.rename(path)
     finally:
         _remove(draft)
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The rows to write, as queries on the views of a history."""
+
+    where: str
+    params: tuple[Any, ...]
+
+    def of(self, kind: str) -> tuple[str, tuple[Any, ...]]:
+        """The query for calls or stored spans, in the order of time, and its parameters."""
+        condition, params = self.where, self.params
+        if kind == "span" and condition != "TRUE":
+            inner = f"SELECT {{}} FROM temp.calls WHERE {condition}"
+            condition = f"trace_id IN ({inner.format('trace_id')}) OR run_id IN ({inner.format('run_id')})"
+            params = params * 2
+        return f"SELECT * FROM temp.{_TABLES[kind]} WHERE {condition} ORDER BY timestamp", params
 
 
 def _make_private(path: Path) -> None:
@@ -71,12 +99,13 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _to_duckdb(history: History, path: Path) -> None:
+def _to_duckdb(history: History, path: Path, chosen: _Chosen) -> None:
     connection = history._refreshed()
     connection.execute(f"ATTACH {quote(path)} AS exported")
     try:
-        for table in _TABLES.values():
-            connection.execute(f"CREATE TABLE exported.{table} AS SELECT * FROM temp.{table} ORDER BY timestamp")
+        for kind, table in _TABLES.items():
+            query, params = chosen.of(kind)
+            connection.execute(f"CREATE TABLE exported.{table} AS {query}", params)
     finally:
         connection.execute("DETACH exported")
     _add_views(path)
@@ -91,41 +120,40 @@ def _add_views(path: Path) -> None:
             connection.execute(f"CREATE VIEW {name} AS {query}")
 
 
-def _to_parquet(history: History, path: Path) -> None:
-    connection = history._refreshed()
-    if path.suffix == ".parquet":
-        connection.execute(f"COPY (FROM calls ORDER BY timestamp) TO {quote(path)} {_PARQUET}")
-        return
-    path.mkdir()
-    for name, table in (("calls", "calls"), ("spans", "stored_spans")):
-        file = path / f"{name}.parquet"
-        connection.execute(f"COPY (FROM {table} ORDER BY timestamp) TO {quote(file)} {_PARQUET}")
+def _to_parquet(history: History, path: Path, chosen: _Chosen) -> None:
+    files = {"call": path}
+    if path.suffix != ".parquet":
+        path.mkdir()
+        files = {"call": path / "calls.parquet", "span": path / "spans.parquet"}
+    for kind, file in files.items():
+        query, params = chosen.of(kind)
+        history._refreshed().execute(f"COPY ({query}) TO {quote(file)} {_PARQUET}", params)
 
 
-def _to_jsonl(history: History, path: Path) -> None:
+def _to_jsonl(history: History, path: Path, chosen: _Chosen) -> None:
     with path.open("wb") as file:
         for kind in _TABLES:
-            for row in _rows(history, kind):
+            for row in _rows(history, kind, chosen):
                 file.write(orjson.dumps(_as_line(kind, row)) + b"\n")
 
 
-def _to_csv(history: History, path: Path) -> None:
+def _to_csv(history: History, path: Path, chosen: _Chosen) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, history.sql("FROM calls LIMIT 0").columns)
         writer.writeheader()
-        for values in _raw_rows(history, "call"):
+        for values in _raw_rows(history, "call", chosen):
             writer.writerow({name: _cell(value) for name, value in values.items()})
 
 
-def _raw_rows(history: History, kind: str) -> Iterator[dict[str, Any]]:
-    result = history._refreshed().execute(f"FROM {_TABLES[kind]} ORDER BY timestamp")
+def _raw_rows(history: History, kind: str, chosen: _Chosen) -> Iterator[dict[str, Any]]:
+    result = history._refreshed().execute(*chosen.of(kind))
     names = [column[0] for column in result.description or ()]
     while rows := result.fetchmany(_PORTION):
         yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 
-def _rows(history: History, kind: str) -> Iterator[dict[str, Any]]:
-    return (from_table(kind, values) for values in _raw_rows(history, kind))
+def _rows(history: History, kind: str, chosen: _Chosen) -> Iterator[dict[str, Any]]:
+    return (from_table(kind, values) for values in _raw_rows(history, kind, chosen))
 
 
 def _as_line(kind: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +175,7 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_WRITERS: Final[dict[str, Callable[[History, Path], None]]] = {
+_WRITERS: Final[dict[str, Callable[[History, Path, _Chosen], None]]] = {
     "csv": _to_csv,
     "duckdb": _to_duckdb,
     "jsonl": _to_jsonl,

@@ -43,9 +43,11 @@ def test_export_file(lmtrace: Command, tmp_path: Path, ending: str) -> None:
         found = [row[0] for row in duckdb.sql(f"SELECT uuid FROM '{file}'").fetchall()]
     elif ending == "jsonl":
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-        assert lines[0]["messages"][1]["content"] == "Capital of France?"
-        assert lines[0]["timestamp"] == "2025-01-15T09:01:00.123456Z"
-        found = [line["uuid"] for line in lines]
+        calls = [line for line in lines if line["kind"] == "call"]
+        assert [line["name"] for line in lines if line["kind"] == "span"] == ["capitals"]
+        assert calls[0]["messages"][1]["content"] == "Capital of France?"
+        assert calls[0]["timestamp"] == "2025-01-15T09:01:00.123456Z"
+        found = [line["uuid"] for line in calls]
     else:
         found = [line["uuid"] for line in csv.DictReader(file.read_text().splitlines())]
     assert [uuid[-2:] for uuid in found] == ["01", "02", "04", "05"]
