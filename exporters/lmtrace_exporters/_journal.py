@@ -33,7 +33,7 @@ _sync_file = getattr(os, "fdatasync", os.fsync)
 class Journal:
     """An open journal; its methods are called by one thread at a time."""
 
-    __slots__ = ("_named", "fd", "opened", "path", "rows", "size", "synced")
+    __slots__ = ("_named", "fd", "gone", "opened", "path", "rows", "size", "synced")
 
     def __init__(self, folder: Path) -> None:
         """Make a new, empty, locked journal in `folder`.
@@ -45,7 +45,7 @@ class Journal:
         self.fd = _open_locked(self.path)
         self.size = self.rows = self.synced = 0
         self.opened = time.monotonic()
-        self._named = False
+        self._named = self.gone = False
 
     def append(self, data: bytes, rows: int) -> int:
         """Write whole lines and return how many bytes were taken; fewer than given means the file is torn.
@@ -75,6 +75,7 @@ class Journal:
             OSError: the disk refused; what it holds is unknown.
         """
         size = self.size
+        self.gone = os.fstat(self.fd).st_nlink == 0  # somebody deleted it below us
         if size > self.synced:
             _sync_file(self.fd)
             self.synced = size
@@ -101,10 +102,6 @@ class Journal:
     def abandon(self) -> None:
         """Close this process's copy after a fork; the parent's journal and its lock stay as they are."""
         os.close(self.fd)
-
-    def is_gone(self) -> bool:
-        """Tell whether somebody deleted the file below us."""
-        return os.fstat(self.fd).st_nlink == 0
 
 
 def _new_name() -> str:

@@ -225,6 +225,8 @@ class StoreExporter:
             self._sync_held()
 
     def _sync_held(self) -> None:
+        # No system call while the caller's lock is held: a thread that gave the GIL away there would make callers wait
+        # until the CPU-bound threads of the program give it back.
         with self._lock:
             self._writer.retire_due()
             rows, current, retired = self._writer.rows, self._writer.current, self._writer.take_retired()

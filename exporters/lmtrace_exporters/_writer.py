@@ -91,8 +91,8 @@ class Writer:
         return max(0.0, self.current.opened + self._roll_seconds - time.monotonic())
 
     def retire_due(self) -> None:
-        """Leave the current journal if it is old, large or deleted."""
-        if self.current is not None and (self._is_due(self.current) or self.current.is_gone()):
+        """Leave the current journal if it is old, large or known to be deleted."""
+        if self.current is not None and (self._is_due(self.current) or self.current.gone):
             self.retire()
 
     def retire(self) -> None:
