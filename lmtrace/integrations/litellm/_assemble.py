@@ -7,6 +7,7 @@ were asked for, but keeps them in the ``chunks`` list of its stream: they are re
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -38,7 +39,8 @@ class ChoiceAssembly:
         self._chunks: list[Any] = []
         source = _source(stream)
         self._seen: Any = getattr(source, "chunks", None)
-        self._logging = getattr(source, "logging_obj", None)
+        logging = getattr(source, "logging_obj", None)
+        self._logging = None if logging is None else weakref.ref(logging)  # it holds the stream, which must stay free
         self._provider = getattr(source, "custom_llm_provider", None)
 
     def add(self, chunk: Any) -> None:
@@ -55,7 +57,7 @@ class ChoiceAssembly:
         if usage is None or usage.input_tokens is None:
             return response
         obj = _text.to_text(response) if is_text else _chat.to_chat(response)
-        return _usage.with_cost(response, _usage.stream_cost(obj, self._logging, self._provider))
+        return _usage.with_cost(response, _usage.stream_cost(obj, self._logging and self._logging(), self._provider))
 
     def _usage(self, *, is_whole: bool) -> LMUsage | None:
         seen = self._seen if isinstance(self._seen, list) and self._seen else None

@@ -16,7 +16,7 @@ from typing import Any, Final
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
 from lmtrace.integrations.litellm import _hook
-from lmtrace.integrations.litellm._wrappers import ORIGINAL, wrap, wrap_generic, wrap_retries
+from lmtrace.integrations.litellm._wrappers import ORIGINAL, wrap, wrap_generic, wrap_hop, wrap_retries
 
 _FUNCTIONS: Final[Mapping[str, ModelType]] = {
     "completion": "chat",
@@ -36,10 +36,13 @@ _RETRIES: Final[Mapping[str, ModelType]] = {
     "aresponses_with_retries": "responses",
 }
 
+_HOP: Final = "run_async_function"
+
 _HOMES: Final = (
     "litellm",
     "litellm.main",
     "litellm.responses.main",
+    "litellm.litellm_core_utils.asyncify",
     "litellm.chat_completions.dispatch",
     "litellm.embeddings.dispatch",
     "litellm.responses.dispatch",
@@ -100,12 +103,17 @@ def _patch() -> None:
     found: dict[int, Callable[..., Any]] = {}
     for name, function in _offered():
         if id(function) not in found and not hasattr(function, ORIGINAL):
-            make = wrap_retries if name in _RETRIES else wrap
-            found[id(function)] = make(function, _RETRIES.get(name) or _FUNCTIONS[name])
+            found[id(function)] = _wrap_function(name, function)
     _replace(found)
     for cls, name, method in _router_methods():
         if not hasattr(method, ORIGINAL):
             setattr(cls, name, _wrap_method(name, method))
+
+
+def _wrap_function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    if name == _HOP:
+        return wrap_hop(function)
+    return wrap_retries(function, _RETRIES[name]) if name in _RETRIES else wrap(function, _FUNCTIONS[name])
 
 
 def _wrap_method(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,7 +124,7 @@ def _offered() -> Iterator[tuple[str, Callable[..., Any]]]:
     """The functions LiteLLM offers, by name, wherever it does."""
     for home in _HOMES:
         module = sys.modules.get(home)
-        for name in (*_FUNCTIONS, *_RETRIES):
+        for name in (*_FUNCTIONS, *_RETRIES, _HOP):
             function = vars(module).get(name) if module is not None else None
             if isinstance(function, types.FunctionType):
                 yield name, function

@@ -8,7 +8,6 @@ current during each step and never between two of them. A stream dropped half-wa
 from __future__ import annotations
 
 import types
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import cache
 from typing import Any, Final
@@ -17,6 +16,7 @@ from lmtrace._data import ModelType
 from lmtrace._failures import failures
 from lmtrace._recorder import CallRecord
 from lmtrace.integrations.litellm._assemble import assembly_for
+from lmtrace.integrations.litellm._dropped import dropped
 from lmtrace.integrations.litellm._translate import UNREADABLE
 
 _KEY: Final = "_lmtrace_follower"
@@ -25,13 +25,14 @@ _KEY: Final = "_lmtrace_follower"
 class Follower:
     """Notes the chunks of one stream and closes its record. Holds no reference to the stream."""
 
-    __slots__ = ("_assembly", "_is_over", "_on_end", "record")
+    __slots__ = ("_assembly", "_is_over", "_on_end", "forget", "record")
 
     def __init__(self, stream: Any, record: CallRecord, model_type: ModelType, on_end: Callable[[], None]) -> None:
         self.record = record
         self._assembly = assembly_for(model_type, stream)
         self._on_end = on_end
         self._is_over = False
+        self.forget: Callable[[], object] = _nothing
 
     def noted(self, chunk: Any) -> None:
         try:
@@ -56,6 +57,7 @@ class Follower:
         """Whether this is the first time that the stream ends."""
         was_over, self._is_over = self._is_over, True
         if not was_over:
+            self.forget()
             self._on_end()
         return not was_over
 
@@ -65,6 +67,10 @@ class Follower:
         except Exception as error:
             failures.note("assembling a stream of LiteLLM", error)
             return None
+
+
+def _nothing() -> None:
+    """What a follower has to forget before it watches for a drop."""
 
 
 def follow(stream: Any, record: CallRecord, model_type: ModelType, on_end: Callable[[], None]) -> Any:
@@ -83,7 +89,7 @@ def follow(stream: Any, record: CallRecord, model_type: ModelType, on_end: Calla
         raise TypeError(f"{cls.__name__} is neither an answer nor a stream")
     stream.__dict__[_KEY] = follower
     stream.__class__ = _followed(cls) if "<locals>" not in cls.__qualname__ else _new_class(cls)
-    weakref.finalize(stream, follower.dropped)
+    follower.forget = dropped.watch(stream, follower.dropped)
     return stream
 
 

@@ -11,7 +11,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
+from opentelemetry import context
+
 from lmtrace._data import ModelType
+from lmtrace._recorder import active_call
 from lmtrace.integrations.litellm import _watch
 from lmtrace.integrations.litellm._asked import parameter_names
 
@@ -68,6 +71,28 @@ def wrap_retries(original: Callable[..., Any], model_type: ModelType) -> Callabl
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _watch.retrying()
         return recorded(*args, **kwargs)
+
+    setattr(wrapper, ORIGINAL, original)
+    return wrapper
+
+
+def wrap_hop(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A wrapper of LiteLLM's ``run_async_function``, which leaves the context behind when a loop is running (notebooks)."""
+
+    @functools.wraps(original)
+    def wrapper(async_function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if active_call() is None:
+            return original(async_function, *args, **kwargs)
+        here = context.get_current()
+
+        async def carried(*args: Any, **kwargs: Any) -> Any:
+            token = context.attach(here)
+            try:
+                return await async_function(*args, **kwargs)
+            finally:
+                context.detach(token)
+
+        return original(carried, *args, **kwargs)
 
     setattr(wrapper, ORIGINAL, original)
     return wrapper
