@@ -1,16 +1,17 @@
-"""Serialising what callers pass, without ever failing and without silently changing a meaning.
+r"""Serialising what callers pass, without ever failing and without silently changing a meaning.
 
 orjson does the work at full speed. What it refuses (lone surrogates, integers over 64 bits, unknown objects, odd keys) or
 would change in silence (NaN and infinities become null) takes the slow path: a copy in which each odd value has become
 
     {"$lmtrace": "<type>", ...}
 
-Tags that round-trip through `decode`: ``float`` (nan, inf, -inf), ``int`` (hexadecimal, which has no size limit), ``str`` (a text with lone
-surrogates, base64 of its UTF-8 form, readable approximation beside), ``bytes``, ``dict`` (keys that are not texts, or a
-dictionary that itself has the key ``$lmtrace``), ``datetime``, ``date``, ``time``, ``decimal``, ``set``, ``blob`` (spilled
-by the store). Tags marked ``"lossy": true`` keep what a reader can use: ``model`` (pydantic, dataclass: its data and class
-name), ``class`` (name, and JSON schema where it has one), ``callable``, ``object`` (the type's name only, because a `repr`
-may hold secrets), ``truncated`` (too deep, or a cycle). Tuples become lists and enums their values, as JSON users expect.
+Tags that round-trip through `decode`: ``float`` (nan, inf, -inf), ``int`` (hexadecimal, which has no size limit), ``str`` (a
+text with lone surrogates, these written as ``\udXXX`` and backslashes doubled, so that everything else can be read and
+redacted), ``bytes``, ``dict`` (keys that are not texts, or a dictionary that itself has the key ``$lmtrace``), ``datetime``,
+``date``, ``time``, ``decimal``, ``set``, ``blob`` (spilled by the store). Tags marked ``"lossy": true`` keep what a reader can
+use: ``model`` (pydantic, dataclass: its data and class name), ``class`` (name, and JSON schema where it has one),
+``callable``, ``object`` (the type's name only, because a `repr` may hold secrets), ``truncated`` (too deep, or a cycle).
+Tuples become lists, enums their values and UUIDs their text, as JSON users expect.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 
@@ -31,7 +34,6 @@ DEEPEST: Final = 100
 """Levels of nesting that are kept."""
 
 OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-
 
 _SUSPICIOUS: Final = b'"$lmtrace"'
 """A tag, or a user's key that would read as one: only the slow path tells them apart."""
@@ -81,10 +83,10 @@ def has_odd_float(value: Any, depth: int = 0) -> bool:
     if depth > DEEPEST:
         return True
     if isinstance(value, dict):
-        return any(has_odd_float(item, depth + 1) for item in value.values())
+        return any(has_odd_float(item, depth + 1) for item in list(value.values()))
     if isinstance(value, (list, tuple)):
         return any(has_odd_float(item, depth + 1) for item in value)
-    return False
+    return isinstance(value, Enum) and has_odd_float(value.value, depth + 1)
 
 
 def _encode(value: Any, depth: int, above: tuple[int, ...]) -> Any:
@@ -103,7 +105,14 @@ def _encode(value: Any, depth: int, above: tuple[int, ...]) -> Any:
 
 
 def _encode_object(value: Any, depth: int, above: tuple[int, ...]) -> Any:
-    inner = (*above, id(value))
+    """The form of anything but the commonest scalars; an object that fails when it is looked at gives its type."""
+    try:
+        return _known(value, depth, (*above, id(value)))
+    except Exception:
+        return {TAG: "object", "type": _type_name(type(value)), "lossy": True}
+
+
+def _known(value: Any, depth: int, inner: tuple[int, ...]) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, depth, inner)
     if isinstance(value, (list, tuple)):
@@ -114,18 +123,13 @@ def _encode_object(value: Any, depth: int, above: tuple[int, ...]) -> Any:
         if isinstance(value, kind):
             return tagger(value)
     if isinstance(value, (set, frozenset)):
-        return {TAG: "set", "items": [_encode(item, depth + 1, inner) for item in _ordered(value)]}
-    try:
-        return _foreign(value, depth, inner)
-    except Exception:
-        return {TAG: "object", "type": _type_name(type(value)), "lossy": True}
+        items = [_encode(item, depth + 1, inner) for item in value]
+        return {TAG: "set", "items": sorted(items, key=orjson.dumps)}  # one order for equal sets
+    return _foreign(value, depth, inner)
 
 
 def _mapping(value: Mapping[Any, Any], depth: int, inner: tuple[int, ...]) -> Any:
-    try:
-        items = list(value.items())
-    except Exception:
-        return {TAG: "object", "type": _type_name(type(value)), "lossy": True}
+    items = list(value.items())
     if all(type(key) is str and key != TAG and _is_clean(key) for key, _ in items):
         return {key: _encode(item, depth + 1, inner) for key, item in items}
     pairs = [[_encode(key, depth + 1, inner), _encode(item, depth + 1, inner)] for key, item in items]
@@ -137,7 +141,7 @@ def _foreign(value: Any, depth: int, inner: tuple[int, ...]) -> Any:
     if isinstance(value, type):
         return {TAG: "class", "type": _type_name(value), **_schema(value), "lossy": True}
     if hasattr(type(value), "model_dump"):
-        return _model(value, value.model_dump(), depth, inner)
+        return _model(value, _dumped(value), depth, inner)
     if dataclasses.is_dataclass(value):
         names = [item.name for item in dataclasses.fields(value)]
         return _model(value, {name: getattr(value, name) for name in names}, depth, inner)
@@ -145,8 +149,16 @@ def _foreign(value: Any, depth: int, inner: tuple[int, ...]) -> Any:
         return _model(value, value.tolist(), depth, inner)
     if callable(value):
         name = f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', type(value).__name__)}"
-        return {TAG: "callable", "name": name, "lossy": True}
+        return {TAG: "callable", "name": _printable(name), "lossy": True}
     return {TAG: "object", "type": _type_name(type(value)), "lossy": True}
+
+
+def _dumped(value: Any) -> Any:
+    """A pydantic model's data, without the warnings its serialiser may have for the caller."""
+    try:
+        return value.model_dump(warnings=False)
+    except TypeError:  # somebody else's `model_dump`
+        return value.model_dump()
 
 
 def _model(value: Any, data: Any, depth: int, inner: tuple[int, ...]) -> dict[str, Any]:
@@ -155,19 +167,38 @@ def _model(value: Any, data: Any, depth: int, inner: tuple[int, ...]) -> dict[st
 
 def _schema(cls: Any) -> dict[str, Any]:
     describe = getattr(cls, "model_json_schema", None)
-    return {"schema": _encode(describe(), 0, ())} if callable(describe) else {}
+    if not callable(describe):
+        return {}
+    try:
+        return {"schema": _encode(describe(), 0, ())}
+    except Exception:  # a field that JSON Schema cannot describe
+        return {}
 
 
 def _type_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        return _printable(f"{cls.__module__}.{cls.__qualname__}")
+    except Exception:
+        return "?"
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(value: str) -> Any:
     if _is_clean(value):
         return value
-    raw = value.encode("utf-8", "surrogatepass")
-    approximation = raw.decode("utf-8", "replace")
-    return {TAG: "str", "utf8": base64.b64encode(raw).decode(), "approximately": approximation}
+    escaped = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", value.replace("\\", "\\\\"))
+    return {TAG: "str", "escaped": escaped}
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ESCAPE: Final = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", text)
 
 
 def _is_clean(value: str) -> bool:
@@ -180,17 +211,6 @@ def _is_clean(value: str) -> bool:
     return True
 
 
-
-
-
-
-def _ordered(values: Iterable[Any]) -> list[Any]:
-    try:
-        return sorted(values)
-    except TypeError:
-        return sorted(values, key=lambda item: (type(item).__qualname__, repr(item) if isinstance(item, str) else ""))
-
-
 _SCALARS: Final[tuple[tuple[Any, Any], ...]] = (
     (str, lambda value: _text(str.__str__(value))),
     (bool, bool),
@@ -201,6 +221,7 @@ _SCALARS: Final[tuple[tuple[Any, Any], ...]] = (
     (date, lambda value: {TAG: "date", "value": value.isoformat()}),
     (time, lambda value: {TAG: "time", "value": value.isoformat()}),
     (Decimal, lambda value: {TAG: "decimal", "value": str(value)}),
+    (UUID, str),
 )
 
 
@@ -218,17 +239,20 @@ def decode(value: Any) -> Any:
         return {key: decode(item) for key, item in value.items()}
     if value.get("lossy") or value[TAG] == "blob":
         return value
-    decoder = _DECODERS.get(value[TAG])
+    decoder = _DECODERS.get(str(value[TAG]))
     if decoder is None:
         raise ValueError(f"unknown tag {value[TAG]!r}; this file may come from a newer lmtrace")
-    return decoder(value)
+    try:
+        return decoder(value)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"damaged tag {value[TAG]!r}: {error}") from None
 
 
 _DECODERS: Final[dict[Any, Any]] = {
     "float": lambda tag: float(tag["value"]),
     "int": lambda tag: int(tag["value"], 16),
-    "str": lambda tag: base64.b64decode(tag["utf8"]).decode("utf-8", "surrogatepass"),
-    "bytes": lambda tag: base64.b64decode(tag["base64"]),
+    "str": lambda tag: _unescaped(tag["escaped"]),
+    "bytes": lambda tag: base64.b64decode(tag["base64"], validate=True),
     "dict": lambda tag: {_hashable(decode(key)): decode(item) for key, item in tag["items"]},
     "datetime": lambda tag: datetime.fromisoformat(tag["value"]),
     "date": lambda tag: date.fromisoformat(tag["value"]),
@@ -239,4 +263,7 @@ _DECODERS: Final[dict[Any, Any]] = {
 
 
 def _hashable(value: Any) -> Any:
-    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
+    """`value` as it was before it became a key or a member: tuples and frozen sets, there is nothing else to be."""
+    if isinstance(value, list):
+        return tuple(_hashable(item) for item in value)
+    return frozenset(value) if isinstance(value, set) else value
