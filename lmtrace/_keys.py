@@ -1,8 +1,8 @@
-"""The identity of a request: equal for requests that ask the same, different for everything else.
+r"""The identity of a request: equal for requests that ask the same, different for everything else.
 
 ``lm1:`` + sha256 over canonical JSON of operation, model, messages, tools and *every parameter that is not left out by
 name below*: an unknown parameter makes a different key (fail closed). Canonical means: None dropped, ``0 == 0.0``, keys
-sorted, texts in Unicode NFC with ``\\n`` line ends, tuples as lists, embedded media by the sha256 of their content, tool-call
+sorted, texts in Unicode NFC with ``\n`` line ends, tuples as lists, embedded media by the sha256 of their content, tool-call
 ids renumbered by first appearance. Sync, async and streamed calls share a key; a rollout is matched beside it, not in it.
 """
 
@@ -38,7 +38,7 @@ LEFT_OUT: Final = frozenset(
 )  # fmt: skip
 """Parameters that do not change what is asked. The one list; credentials never reach this module."""
 
-_DATA_URL = re.compile(r"data:([\w/+.\-]+)?((?:;[\w=\-]+)*),")
+_DATA_URL = re.compile(r"data:(?:[\w/+.\-]+)?(?:;[\w=.\-]+)*,")
 
 
 def request_key(request: LMRequest) -> str:
@@ -64,37 +64,53 @@ def _sha256(data: bytes) -> str:
 
 def canonical(request: LMRequest) -> bytes:
     """The canonical JSON the key is made from."""
-    ids: dict[str, str] = {}
-    parameters = {
-        name: _normal(value, ids)
-        for name, value in request.kwargs.items()
-        if value is not None and name not in LEFT_OUT and not name.startswith("litellm_")
-    }
+    try:
+        return _canonical(request, _asked(request), request.kwargs)
+    except (RecursionError, orjson.JSONEncodeError):  # a cycle, or nesting deeper than anyone can write
+        return _canonical(request, _wire.encode(_asked(request)), _wire.encode(dict(request.kwargs)))
+
+
+def _asked(request: LMRequest) -> Any:
+    """The messages, or the bare prompt where the provider gets that."""
+    return request.prompt if request.messages is None else request.messages
+
+
+def _canonical(request: LMRequest, messages: Any, kwargs: Mapping[str, Any]) -> bytes:
     content = {
         "operation": request.operation,
         "api": request.model_type,
         "model": request.model,
-        "messages": _messages(request.messages, ids),
-        "parameters": parameters,
+        "messages": _messages(messages),
+        "parameters": {
+            name: _normal(value, None)
+            for name, value in kwargs.items()
+            if value is not None and name not in LEFT_OUT and not name.startswith("litellm_")
+        },
     }
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
-def _messages(messages: Any, ids: dict[str, str]) -> Any:
+def _messages(messages: Any) -> Any:
     if type(messages) is list and all(_is_plain_message(message) for message in messages):
         return messages
-    return _normal(messages, ids)
+    return _normal(messages, {})
 
 
 def _is_plain_message(message: Any) -> bool:
     """Role and text only, with nothing in it that has two spellings."""
     if type(message) is not dict or len(message) != 2:
         return False
-    content = message.get("content")
-    return type(content) is str and content.isascii() and "\r" not in content and type(message.get("role")) is str
+    content, role = message.get("content"), message.get("role")
+    if type(content) is not str or not content.isascii() or "\r" in content or content.startswith("data:"):
+        return False
+    return type(role) is str and role.isascii()
 
 
-def _normal(value: Any, ids: dict[str, str], name: str = "") -> Any:
+_Ids = dict[str, str] | None
+"""Numbers given to tool-call ids so far; None where an id is not one of a tool call."""
+
+
+def _normal(value: Any, ids: _Ids, name: str = "") -> Any:
     kind = type(value)
     if kind is str:
         return _normal_text(value, ids, name)
@@ -102,36 +118,45 @@ def _normal(value: Any, ids: dict[str, str], name: str = "") -> Any:
         return int(value) if value.is_integer() and abs(value) < 2**53 else _wire.encode(value)
     if kind is bool or kind is int or value is None:
         return _wire.encode(value)
-    if isinstance(value, (list, tuple)):
+    if kind is list or kind is tuple:
         return [_normal(item, ids) for item in value]
-    if isinstance(value, Mapping):
+    if kind is dict:
         return _normal_mapping(value, ids)
-    return _normal_object(value, ids)
+    return _normal(_plain(_wire.encode(value)), ids, name)
 
 
-def _normal_mapping(value: Mapping[Any, Any], ids: dict[str, str]) -> Any:
-    if not all(isinstance(key, str) for key in value):
-        return _normal(_wire.encode(value), ids)
+def _normal_mapping(value: dict[Any, Any], ids: _Ids) -> Any:
+    if _wire.TAG in value or not all(type(key) is str for key in value):
+        return _normal_pairs(value, ids)
     return {_normal_key(key): _normal(item, ids, key) for key, item in value.items() if item is not None}
 
 
+def _normal_pairs(value: dict[Any, Any], ids: _Ids) -> Any:
+    """A dictionary with keys that JSON lacks, or one that is a tag or looks like it."""
+    pairs = [[_normal(key, ids), _normal(item, ids)] for key, item in value.items() if item is not None]
+    return [_wire.TAG, sorted(pairs, key=lambda pair: orjson.dumps(pair, option=orjson.OPT_SORT_KEYS))]
+
+
 def _normal_key(key: str) -> str:
-    return key if key.isascii() else unicodedata.normalize("NFC", key).encode("utf-8", "replace").decode()
+    return key if key.isascii() else unicodedata.normalize("NFC", key).encode("utf-8", "backslashreplace").decode()
 
 
-def _normal_object(value: Any, ids: dict[str, str]) -> Any:
-    """Objects by their data; a class given as response format by its JSON schema alone, wherever it is defined."""
-    encoded = _wire.encode(value)
-    if isinstance(encoded, dict):
-        encoded = encoded.get("schema", encoded.get("data", encoded))
-    return _normal(encoded, ids) if type(encoded) in (dict, list, str) else encoded
+def _plain(encoded: Any) -> Any:
+    """An object by its data; a class given as response format by its JSON schema alone, wherever it is defined."""
+    if isinstance(encoded, dict) and _wire.TAG in encoded:
+        return encoded.get("schema", encoded.get("data", encoded))
+    return encoded
 
 
-def _normal_text(text: str, ids: dict[str, str], name: str) -> Any:
-    if name == "tool_call_id" or (name == "id" and text.startswith(("call_", "toolu_", "fc_", "tool_"))):
+_TOOL_IDS: Final = frozenset({"tool_call_id", "tool_use_id", "call_id"})
+_ID_BEGINNINGS: Final = ("call_", "toolu_", "fc_", "tool_")
+
+
+def _normal_text(text: str, ids: _Ids, name: str) -> Any:
+    if ids is not None and (name in _TOOL_IDS or (name == "id" and text.startswith(_ID_BEGINNINGS))):
         return ids.setdefault(text, f"call_{len(ids)}")
     if text.startswith("data:") and (match := _DATA_URL.match(text)) is not None:
-        return {"media": match[1], "sha256": hashlib.sha256(text[match.end() :].encode("utf-8", "replace")).hexdigest()}
+        return {"media": match[0], "sha256": _sha256(text[match.end() :].encode("utf-8", "replace"))}
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     return text if text.isascii() else _wire.encode(unicodedata.normalize("NFC", text))
