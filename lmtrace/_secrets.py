@@ -1,30 +1,37 @@
-"""Secrets never enter a record: they are taken out of the parameters by name, and out of every text by value.
+"""Credentials among the parameters of a call: which they are, a copy of the parameters without them, and their texts.
 
-By name: `split` separates credentials, headers and client objects from the parameters before a request exists.
-By value: `Redactor` removes, from everything about to leave the process, the secrets of the call at hand, those in the
-environment, and, in short texts, what looks like a well-known key. Both run on every call, so both are written for
-speed: a secret is looked for in the serialised bytes with a substring search.
+`split` runs before a request exists, so nothing made from a request can hold a credential. What it takes out travels beside
+the request, for the provider, and for the `Redactor`, which looks for the texts in everything that is recorded.
+
+A name decides: ``api_key``, ``Authorization``, ``aws_secret_access_key`` hold a credential, ``max_tokens`` does not. In a JSON
+schema names mean something else, so the names below ``properties`` are not looked at.
 """
 
 from __future__ import annotations
 
-import os
+import base64
+import binascii
+import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, unquote
+
+import orjson
+
+from lmtrace import _wire
 
 REDACTED: Final = "[redacted]"
-WITHHELD: Final = "[withheld: a redactor failed]"
 
 _SECRET_NAME = re.compile(
     r"api[-_]?key|apikey|secret|passw|credential|authori[sz]ation|cookie|private[-_]?key|subscription[-_]?key"
-    r"|(^|[-_.])(key|token|auth|signature|sig|bearer|pat|dsn)$"
+    r"|access[-_]?key|(^|[-_.])(key|token|auth|signature|sig|bearer|pat|dsn)$"
     r"|(access|auth|bearer|ad|id|session|security|refresh|oauth2?|api|client)[-_]?token",
     re.IGNORECASE,
 )
-"""Names under which a credential is passed; `max_tokens` and `logit_bias` must not match."""
+_PUBLIC_NAME = re.compile(r"(cache[-_]?key|(bos|eos|pad|unk|sep|cls|mask|stop|start|end)[-_]token)$", re.IGNORECASE)
+"""Names that look like a credential's and are not: prompt cache keys, and the special tokens of a vocabulary."""
 
 _WHOLLY_SECRET: Final = frozenset(
     {"headers", "extra_headers", "default_headers", "client", "http_client", "azure_ad_token_provider", "ssl_verify"}
@@ -32,10 +39,22 @@ _WHOLLY_SECRET: Final = frozenset(
 )
 """Parameters that carry secrets or live objects whatever they hold."""
 
+_HARMLESS: Final = frozenset({"content-type", "accept", "user-agent", "http-referer", "x-title", "anthropic-version"})
+"""Headers whose value is public, so that hiding it everywhere would only spoil the record."""
+
 _ADDRESSES: Final = frozenset({"api_base", "base_url", "azure_endpoint", "api_endpoint", "proxy", "endpoint"})
 
-_SHORTEST: Final = 6
-"""Texts shorter than this are not looked for: they occur in ordinary words, and nobody's key is that short."""
+_CONTENT: Final = frozenset(
+    {"messages", "input", "prompt", "instructions", "suffix", "stop", "system", "functions", "response_format", "text"}
+    | {"text_format", "prediction"}
+)
+"""Parameters that are content or schemas: known keys are looked for in them, names are not."""
+
+_SCHEMA: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
+_DEEPEST: Final = 64
+_DEEPEST_TEXT: Final = 16
 
 _names: dict[str, bool] = {}
 
@@ -44,10 +63,15 @@ def is_secret_name(name: str) -> bool:
     """Whether a parameter, header or query field of this name holds a credential."""
     known = _names.get(name)
     if known is None:
-        known = name.lower() in _WHOLLY_SECRET or _SECRET_NAME.search(name) is not None
+        known = name.lower() in _WHOLLY_SECRET or looks_secret(name)
         if len(_names) < 10_000:
             _names[name] = known
     return known
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a name, of an environment variable perhaps, says that its value is a credential."""
+    return _SECRET_NAME.search(name) is not None and _PUBLIC_NAME.search(name) is None
 
 
 def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,9 +85,7 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, value in kwargs.items():
         if is_secret_name(name):
             secrets[name] = value
-        elif type(value) in _PLAIN:
-            safe[name] = value
-        elif (clean := _without_secrets(name, value)) is value:
+        elif type(value) in _PLAIN or (clean := _cleaned(name, value, ())) is value:
             safe[name] = value
         else:
             safe[name] = clean
@@ -71,228 +93,180 @@ def split(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return safe, secrets
 
 
-_PLAIN: Final = frozenset({int, float, bool, type(None)})
+# --- the copy without them ---------------------------------------------------------------------------------------------
 
 
-def _without_secrets(name: str, value: Any, depth: int = 0) -> Any:
+def _cleaned(name: str, value: Any, above: tuple[int, ...]) -> Any:
     """`value` itself when it is clean, else a copy without credentials."""
-    if isinstance(value, str):
-        return clean_url(value) if name in _ADDRESSES or "://" in value[:64] else value
-    if depth > 8 or name in ("messages", "tools", "functions", "input", "prompt"):
+    kind = type(value)
+    if kind in _PLAIN or (name in _CONTENT and not above):
         return value
-    if isinstance(value, dict):
-        clean = {
-            key: REDACTED
-            if isinstance(key, str) and is_secret_name(key)
-            else _without_secrets(str(key), item, depth + 1)
-            for key, item in value.items()
-        }
-        return clean if any(clean[key] is not value[key] for key in value) else value
+    if isinstance(value, str):
+        return clean_url(value) if "://" in value or name in _ADDRESSES else value
+    if len(above) > _DEEPEST or id(value) in above:
+        return REDACTED
+    try:
+        return _cleaned_inside(name, value, (*above, id(value)))
+    except Exception:  # an object that fails when it is looked at; its type is all that is recorded of it
+        return value
+
+
+def _cleaned_inside(name: str, value: Any, above: tuple[int, ...]) -> Any:
+    if type(value) is list and name == "tools" and all(map(_is_function, value)):
+        return value
     if isinstance(value, (list, tuple)):
-        items = [_without_secrets("", item, depth + 1) for item in value]
+        items = [item if name == "tools" and _is_function(item) else _cleaned("", item, above) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if isinstance(value, Mapping):
+        copy = {key: _cleaned_item(name, key, item, above) for key, item in value.items()}
+        return copy if any(copy[key] is not item for key, item in value.items()) else value
+    if _is_model(value):
+        data = _data_of(value)
+        clean = _cleaned("", data, above)
+        return value if clean is data else clean
     return value
 
 
-def clean_url(url: str) -> str:
-    """`url` without user name, password and credential fields of its query."""
-    if "@" not in url and "?" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+def _cleaned_item(parent: str, key: Any, item: Any, above: tuple[int, ...]) -> Any:
+    if type(key) is str and item is not None and parent not in _SCHEMA and is_secret_name(key):
         return REDACTED
-    if not parts.netloc:
+    return _cleaned(str(key), item, above)
+
+
+def _is_function(tool: Any) -> bool:
+    """Whether a tool is described by a schema alone; servers and hosted tools come with headers and keys."""
+    return type(tool) is dict and tool.get("type") == "function"
+
+
+def _is_model(value: Any) -> bool:
+    kind = type(value)
+    return not isinstance(value, type) and (hasattr(kind, "model_dump") or dataclasses.is_dataclass(kind))
+
+
+def _data_of(value: Any) -> Any:
+    encoded = _wire.encode(value)
+    return encoded.get("data", encoded) if isinstance(encoded, dict) else encoded
+
+
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_FIELD = re.compile(r"(?<=[?&#;])([^=&#\s?]+)=([^&#\s]*)")
+
+
+def clean_url(url: str) -> str:
+    """`url`, or every address in a text, without user name, password and credential fields of its query."""
+    if "@" not in url and "?" not in url and "#" not in url:
         return url
-    netloc = parts.netloc.rpartition("@")[2]
-    query = "&".join(
-        f"{name}=" + (REDACTED if is_secret_name(name) else value) for name, value in parse_qsl(parts.query)
-    )
-    if netloc == parts.netloc and REDACTED not in query:
-        return url
-    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    url = _USER.sub("", url) if "://" in url else url.rpartition("@")[2]
+    return _FIELD.sub(lambda field: f"{field[1]}={REDACTED}" if is_secret_name(field[1]) else field[0], url)
 
 
-def values(secrets: Any, depth: int = 0) -> Iterable[str]:
-    """Every secret text inside the parameters `split` took out."""
-    if isinstance(secrets, (bytes, bytearray)):
-        secrets = bytes(secrets).decode("utf-8", "replace")
-    if isinstance(secrets, str):
-        yield from _forms(secrets)
-    elif depth < 8 and isinstance(secrets, Mapping):
-        for name, value in secrets.items():
-            if not (depth and isinstance(value, str) and _harmless(str(name))):
-                yield from values(value, depth + 1)
-    elif depth < 8 and isinstance(secrets, (list, tuple, set, frozenset)):
-        for value in secrets:
-            yield from values(value, depth + 1)
-    elif callable(reveal := getattr(secrets, "get_secret_value", None)):
-        yield from values(reveal(), depth + 1)
+# --- their texts -------------------------------------------------------------------------------------------------------
 
 
-def _harmless(name: str) -> bool:
-    """Headers whose value is public, so that hiding it everywhere would only spoil the record."""
-    return name.lower() in {"content-type", "accept", "user-agent", "http-referer", "x-title", "anthropic-version"}
+def secret_texts(name: str, value: Any) -> Iterator[str]:
+    """The secret texts in one parameter that `split` took out, in every form in which they may turn up."""
+    with suppress(Exception):  # an object that fails when it is looked at; what is known of it until then counts
+        for text in _texts(value, 0) if is_secret_name(name) else _inside(name, value, 0):
+            yield from forms(text)
 
 
-def _forms(text: str) -> Iterable[str]:
-    """A secret as given, and the parts of it that appear on their own."""
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    """Every text in a value that is secret as a whole."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (bytes, bytearray)):
+        yield bytes(value).decode("utf-8", "replace")
+    elif value is None or type(value) in _PLAIN or depth > _DEEPEST_TEXT:
+        return
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if not (depth and str(name).lower() in _HARMLESS):
+                yield from _texts(item, depth + 1)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _texts(item, depth + 1)
+    else:
+        yield from _of_object(value)
+
+
+def _of_object(value: Any) -> Iterator[str]:
+    """The key in a `SecretStr`, and those a client object of a provider library holds."""
+    reveal = getattr(type(value), "get_secret_value", None)
+    if reveal is not None:
+        secret = reveal(value)
+        yield secret.decode("utf-8", "replace") if isinstance(secret, bytes) else str(secret)
+    for name, item in getattr(value, "__dict__", {}).items():
+        if isinstance(item, (str, bytes)) and is_secret_name(name):
+            yield from _texts(item, 1)
+
+
+def _inside(name: str, value: Any, depth: int) -> Iterator[str]:
+    """The secret texts in a value that is not secret as a whole."""
+    if isinstance(value, str):
+        if "://" in value or (name in _ADDRESSES and "@" in value):
+            yield from _in_address(value)
+    elif value is None or type(value) in _PLAIN or depth > _DEEPEST_TEXT:
+        return
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            hidden = type(key) is str and name not in _SCHEMA and is_secret_name(key)
+            yield from _texts(item, depth + 1) if hidden else _inside(str(key), item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _inside("", item, depth + 1)
+    elif _is_model(value):
+        yield from _inside("", _data_of(value), depth + 1)
+
+
+def forms(text: str) -> Iterator[str]:
+    """A secret as given, the parts of it that appear on their own, and its encodings."""
     scheme, _, rest = text.partition(" ")
     if rest and scheme.lower() in ("bearer", "basic", "token", "apikey"):
-        yield rest
-    if "://" in text:
-        yield from _url_secrets(text)
-    else:
-        yield text
-
-
-def _url_secrets(url: str) -> Iterable[str]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+        yield from _encodings(rest)
+        if scheme.lower() == "basic":
+            yield from _of_basic(rest)
+    if "://" in text and not text.startswith("{"):
+        for found in _in_address(text):
+            yield from _encodings(found)
         return
-    for text in (parts.password, parts.username):
+    yield from _encodings(text)
+    if text.startswith("{"):
+        with suppress(ValueError):
+            yield from _inside("", orjson.loads(text), 0)
+
+
+def _encodings(text: str) -> Iterator[str]:
+    yield text
+    if not text.isalnum():
+        yield from {quote(text, safe=""), quote(text), quote_plus(text)} - {text}
+
+
+def _of_basic(encoded: str) -> Iterator[str]:
+    """User name and password as the ``Authorization`` header hides them."""
+    with suppress(binascii.Error, ValueError):
+        both = base64.b64decode(encoded, validate=True).decode()
+        yield both
+        yield from _of_user(both)
+
+
+def _of_user(both: str) -> Iterator[str]:
+    """The secrets in ``user:password``; a short user name beside a password is none."""
+    user, _, password = both.partition(":")
+    for text in (password, unquote(password)):
         if text:
             yield text
-            yield unquote(text)
-    for name, value in parse_qsl(parts.query):
+    if not password or len(user) >= 12:
+        yield user
+        yield unquote(user)
+    yield base64.b64encode(unquote(both).encode("utf-8", "replace")).decode()
+
+
+def _in_address(text: str) -> Iterator[str]:
+    """The secrets in an address, or in every address in a text."""
+    found = _USER.findall(text) or ([text[: text.rindex("@") + 1]] if "://" not in text and "@" in text else [])
+    for both in found:
+        yield from _of_user(both[:-1])
+    for name, value in _FIELD.findall(text):
         if is_secret_name(name):
             yield value
-
-
-_KEY_SHAPES: Final[tuple[tuple[bytes, re.Pattern[bytes]], ...]] = tuple(
-    (beginning, re.compile(pattern))
-    for beginning, pattern in (
-        (b"sk-", rb"(?<![A-Za-z0-9])sk-[A-Za-z0-9_\-]{20,}"),
-        (b"AKIA", rb"(?<![A-Za-z0-9])AKIA[0-9A-Z]{16}(?![0-9A-Z])"),
-        (b"AIza", rb"(?<![A-Za-z0-9])AIza[0-9A-Za-z_\-]{35}"),
-        (b"ghp_", rb"ghp_[A-Za-z0-9]{36}"),
-        (b"github_pat_", rb"github_pat_[A-Za-z0-9_]{40,}"),
-        (b"xox", rb"xox[abprs]-[A-Za-z0-9\-]{10,}"),
-        (b"hf_", rb"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{30,}"),
-        (b"gsk_", rb"(?<![A-Za-z0-9])gsk_[A-Za-z0-9]{30,}"),
-        (b"earer ", rb"(?<=earer )[A-Za-z0-9_\-.=+/]{20,}"),
-        (b"PRIVATE KEY-----", rb"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*?-----END [A-Z ]*PRIVATE KEY-----"),
-        (b"eyJ", rb"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_\-]{10,}\.eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}"),
-    )
-)
-
-
-class Redactor:
-    """Removes secrets from what is about to leave the process."""
-
-    __slots__ = ("_environ", "_environ_values", "custom")
-
-    def __init__(self, custom: Iterable[Any] = ()) -> None:
-        self.custom: tuple[Callable[[str], str], ...] = tuple(_as_callable(item) for item in custom)
-        """The user's redactors, each a function from text to text."""
-        self._environ: Any = None
-        self._environ_values: tuple[bytes, ...] = ()
-
-    def line(self, line: bytes, secrets: Mapping[str, Any]) -> bytes:
-        """A serialised record without the secrets of the call and of the environment."""
-        for secret in self._environment():
-            if secret in line:
-                line = line.replace(secret, b"[redacted]")
-        for value in secrets.values():
-            for secret in _needles(value) if type(value) is str else map(_escaped, _long(values(value))):
-                if secret in line:
-                    line = line.replace(secret, b"[redacted]")
-        return line
-
-    def shapes(self, line: bytes) -> bytes:
-        """`line` without what is shaped like a well-known key.
-
-        Searching costs 30 µs in 5 KB of prose, so this is for parameters and error texts, which are short and where a
-        key is most likely; message texts are searched for the keys we know.
-        """
-        for beginning, pattern in _KEY_SHAPES:
-            if beginning in line:
-                line = pattern.sub(b"[redacted]", line)
-        return line
-
-    def text(self, text: str, secrets: Mapping[str, Any]) -> str:
-        """One text without secrets known or guessed, after the user's redactors."""
-        clean = self.shapes(self.line(text.encode("utf-8", "replace"), secrets)).decode("utf-8", "replace")
-        return self.apply_custom(clean)
-
-    def apply_custom(self, text: str) -> str:
-        """`text` after the user's redactors; withheld when one of them fails."""
-        for redact in self.custom:
-            try:
-                result = redact(text)
-            except Exception:
-                return WITHHELD
-            if not isinstance(result, str):
-                return WITHHELD
-            text = result
-        return text
-
-    def walk(self, value: Any) -> Any:
-        """JSON-like data with the user's redactors applied to every text in it."""
-        if isinstance(value, str):
-            return self.apply_custom(value)
-        if isinstance(value, dict):
-            return {key: self.walk(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.walk(item) for item in value]
-        return value
-
-    def _environment(self) -> tuple[bytes, ...]:
-        """The credentials among the environment's values, looked up again when the environment has changed.
-
-        Comparing two dictionaries of the same objects costs a microsecond; filtering the names costs thirty.
-        """
-        environ = getattr(os.environ, "_data", None) or os.environ
-        if environ != self._environ:
-            self._environ = dict(environ)
-            found = {
-                form
-                for name, value in os.environ.items()
-                if _SECRET_NAME.search(name) is not None
-                for form in _long(_forms(value))
-                if not form.startswith(("/", "~"))
-            }
-            found.update(_long(_environment_urls()))
-            self._environ_values = tuple(_escaped(text) for text in sorted(found, key=len, reverse=True))
-        return self._environ_values
-
-
-def _long(texts: Iterable[str]) -> Iterable[str]:
-    return (text for text in texts if len(text) >= _SHORTEST)
-
-
-@lru_cache(maxsize=256)
-def _needles(secret: str) -> tuple[bytes, ...]:
-    """What to look for when `secret` is a credential; remembered, because it is the same in every call."""
-    return tuple(_escaped(text) for text in _long(_forms(secret)))
-
-
-def _environment_urls() -> Iterable[str]:
-    """Passwords and key fields in addresses, whatever the variable is called (proxies, database URLs)."""
-    for value in os.environ.values():
-        if "://" in value and ("@" in value or "?" in value):
-            yield from _url_secrets(value)
-    for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
-        for item in os.environ.get(variable, "").split(","):
-            yield from _forms(unquote(item.partition("=")[2].strip()))
-
-
-def _escaped(text: str) -> bytes:
-    """`text` as it stands inside a JSON string."""
-    import orjson
-
-    try:
-        return orjson.dumps(text)[1:-1]
-    except orjson.JSONEncodeError:
-        return text.encode("utf-8", "replace")
-
-
-def _as_callable(item: Any) -> Callable[[str], str]:
-    if isinstance(item, str):
-        return lambda text: text.replace(item, REDACTED)
-    if isinstance(item, re.Pattern):
-        return lambda text: item.sub(REDACTED, text)
-    if callable(item):
-        return item  # type: ignore[no-any-return]
-    raise TypeError(f"a redactor is a text, a compiled pattern or a callable, not {type(item).__name__}")
+            yield unquote(value)
