@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 logger: Final = logging.getLogger("lmtrace")
@@ -23,10 +24,14 @@ class Failures:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._new_lock()
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float] = {}
         self._last: dict[str, str] = {}
+
+    def _new_lock(self) -> None:
+        """Re-entrant, because a finaliser may fail while its own thread is in here; new in a forked child."""
+        self._lock = threading.RLock()
 
     def note(self, kind: str, error: BaseException, hint: str = "") -> None:
         """Count a failure of `kind` and log it if none of its kind was logged in the last minute.
@@ -42,7 +47,10 @@ class Failures:
             if due:
                 self._logged[kind] = now
         if due:
-            logger.warning("lmtrace: %s failed (%s), %d so far; the LM call is not affected.%s", kind, summary, count, hint)
+            with suppress(Exception):  # a handler of the application's may fail
+                logger.warning(
+                    "lmtrace: %s failed (%s), %d so far; the LM call is not affected.%s", kind, summary, count, hint
+                )
         if os.environ.get("LMTRACE_TEST_RAISE") and isinstance(error, Exception):
             raise error
 
@@ -65,3 +73,6 @@ def _summary(error: BaseException) -> str:
 
 failures: Final = Failures()
 """The counters of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=failures._new_lock)

@@ -27,7 +27,7 @@ class Clock:
     """Monotonic nanoseconds, for durations."""
 
 
-_random: Final = random.Random(os.urandom(32))
+_random: Final = random.Random(os.urandom(32))  # noqa: S311 - unique is all they need to be
 """Seeded by the system once a process; asking the system for every id would cost a system call."""
 
 _sources: weakref.WeakSet[Uuid7] = weakref.WeakSet()
@@ -46,7 +46,7 @@ class Uuid7:
         _sources.add(self)
 
     def _unlock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser that records a dropped stream may interrupt its own thread in here
 
     def __call__(self) -> str:
         with self._lock:

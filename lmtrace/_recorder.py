@@ -11,10 +11,12 @@ waits; a stream makes the span current around each of its steps only (`CallRecor
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -31,8 +33,8 @@ from lmtrace._ids import Clock, Uuid7
 from lmtrace._keys import request_key
 from lmtrace._local_span import has_identity, local_span
 from lmtrace._redacted import redacted_entry
+from lmtrace._redactor import Redactor
 from lmtrace._rows import Asked, call_line
-from lmtrace._secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,8 +43,11 @@ if TYPE_CHECKING:
     from lmtrace._metrics import Metrics
     from lmtrace._runs import Run
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _current: Recorder | None = None
+
+_inside: ContextVar[bool] = ContextVar("lmtrace.inside_recording", default=False)
+"""Whether redactors and exporters of the user's are at work. LM calls they make are not recorded, or it would never end."""
 
 
 def current() -> Recorder:
@@ -51,37 +56,59 @@ def current() -> Recorder:
 
 
 def _first() -> Recorder:
+    global _current
     with _lock:
         if _current is None:
-            from lmtrace._compose import build
+            try:
+                from lmtrace._compose import build
 
-            replace(build(_settings.current()))
-        assert _current is not None
+                _current = build(_settings.current())
+            except Exception as error:
+                failures.note("setting up", error, f" Nothing is recorded. Reason: {error}")
+                _current = _silent()
         return _current
+
+
+def _silent() -> Recorder:
+    """A recorder that records nothing."""
+    return Recorder(_settings.Settings(capture="none"), tracer=trace.NoOpTracer())
 
 
 def replace(recorder: Recorder | None) -> Recorder | None:
     """Make `recorder` that of the process and return the one before."""
     global _current
-    before, _current = _current, recorder
+    with _lock:
+        before, _current = _current, recorder
     return before
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not here may have held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def active_call() -> CallRecord | None:
     """The call whose provider is running in this context; an instrumentation inside it opens no second one."""
     call = otel_context.get_value(names.INFERENCE_CONTEXT_KEY)
-    return call if isinstance(call, CallRecord) else None
+    return call if isinstance(call, CallRecord) and not call._done else None  # a task may outlive the call it began in
 
 
 class Recorder:
     """Everything a call is recorded with. Immutable; new settings make a new recorder."""
 
     __slots__ = (
+        "__weakref__",
         "clock",
         "events",
         "exporters",
         "keep_content",
         "keep_rows",
+        "may_nest",
         "metrics",
         "new_id",
         "process_run",
@@ -112,15 +139,24 @@ class Recorder:
         self.keep_rows = bool(self.exporters) and settings.capture != "none"
         self.keep_content = settings.capture == "full"
         self.process_run = _scope.process_run()
+        self.may_nest = bool(settings.redact or settings.exporters)
 
     def start(self, request: LMRequest, secrets: Mapping[str, Any]) -> CallRecord:
         """Begin to record a call: the span opens, and what was asked is serialised. Never raises."""
-        call = CallRecord(self, request, secrets)
+        call = CallRecord(_silent() if self.may_nest and _inside.get() else self, request, secrets)
         try:
             call._open()
         except Exception as error:
             failures.note("starting a record", error)
         return call
+
+    def export(self, record: Record) -> None:
+        """Give a record to every exporter; one that fails does not keep the others from it."""
+        for exporter in self.exporters:
+            try:
+                exporter.export((record,))
+            except Exception as failure:
+                failures.note(f"exporting to {type(exporter).__name__}", failure, " `lmtrace doctor` tells more.")
 
 
 class CallRecord:
@@ -157,7 +193,10 @@ class CallRecord:
         run = self._run = _scope.current_run()
         self._run_info = run.info if run is not None else self._recorder.process_run
         self._scope = _scope.scope()
-        self._open_span()
+        try:
+            self._open_span()
+        except Exception as error:
+            failures.note("opening a span", error)
         recorder, request = self._recorder, self.request
         if recorder.keep_rows and recorder.keep_content:
             self._asked = Asked(request.messages, request.prompt, request.kwargs, recorder.redactor)
@@ -169,28 +208,32 @@ class CallRecord:
         if self._run is not None and not around.is_valid:
             parent, around = self._run.context(parent)
         self._parent_span_id = around.span_id if around.is_valid else None
-        if otel_context.get_value(names.INFERENCE_CONTEXT_KEY, parent) is not None and active_call() is None:
+        inference = otel_context.get_value(names.INFERENCE_CONTEXT_KEY, parent)
+        if inference is not None and not isinstance(inference, CallRecord):
             self._span = trace.NonRecordingSpan(around)  # another library's span for this very call: use its identity
+            self._parent_span_id = None
             return
         span = self._recorder.tracer.start_span(
             span_name(self.request),
             parent,
             SpanKind.CLIENT,
-            start_attributes(self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat),
+            start_attributes(
+                self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat
+            ),
             start_time=self._start_ns,
         )
         self._span = span if has_identity(span, around) else local_span(around)
 
     # --- while the provider runs -----------------------------------------------------------------------------------
 
-    def __enter__(self) -> CallRecord:
-        self._attach()
+    def __enter__(self) -> Self:
+        self._token = self._attach()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace_: TracebackType | None
     ) -> None:
-        self._detach()
+        otel_context.detach(self._token)
         if error is not None:
             self.fail(error)
 
@@ -198,14 +241,10 @@ class CallRecord:
         """A context manager for one step of a stream: the span is current inside, and errors are left to the caller."""
         return _Step(self)
 
-    def _attach(self) -> None:
+    def _attach(self) -> Any:
+        """Make the span current; returns what detaching needs."""
         here = otel_context.set_value(names.INFERENCE_CONTEXT_KEY, self, trace.set_span_in_context(self._span))
-        self._token = otel_context.attach(here)
-
-    def _detach(self) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            otel_context.detach(token)
+        return otel_context.attach(here)
 
     def attempt(self, error: BaseException, delay: float | None = None) -> None:
         """Note that an attempt failed and another follows after `delay` seconds."""
@@ -222,13 +261,16 @@ class CallRecord:
         """Note that the first chunk of a stream has arrived; later calls change nothing."""
         if self._first_chunk_ns is None:
             self._first_chunk_ns = self._recorder.clock.perf_ns()
-            self._span.add_event(names.FIRST_CHUNK_EVENT)
+            try:
+                self._span.add_event(names.FIRST_CHUNK_EVENT)
+            except Exception as failure:
+                failures.note("noting the first chunk", failure)
 
     # --- closing ---------------------------------------------------------------------------------------------------
 
-    def finish(self, response: LMResponse, *, served_by: ServedBy | None = None) -> HistoryEntry:
-        """Record the answer. Where it came from is read off the response unless said."""
-        return self._close(response, None, served_by or _served_by(response))
+    def finish(self, response: LMResponse | None, *, served_by: ServedBy | None = None) -> HistoryEntry:
+        """Record the answer, None for a stream that brought nothing. Where it came from is read off it unless said."""
+        return self._close(response, None, served_by)
 
     def fail(self, error: BaseException, partial: LMResponse | None = None) -> HistoryEntry:
         """Record an error or a cancellation, with what had arrived until then."""
@@ -239,20 +281,47 @@ class CallRecord:
         if not self._done:
             self._close(partial, StreamAbandoned(), "provider")
 
-    def _close(self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy) -> HistoryEntry:
+    def _close(
+        self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy | None
+    ) -> HistoryEntry:
         if self.entry is not None:
             return self.entry
         self._done = True
-        entry = self.entry = self._freeze(response, error, served_by)
+        if not self._recorder.may_nest:
+            return self._record(response, error, served_by)
+        token = _inside.set(True)
+        try:
+            return self._record(response, error, served_by)
+        finally:
+            _inside.reset(token)
+
+    def _record(
+        self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy | None
+    ) -> HistoryEntry:
+        try:
+            entry = self.entry = self._freeze(response, error, served_by or _served_by(response))
+        except Exception as failure:  # no LMResponse, but whatever a backend of the user's returned
+            entry = self.entry = self._bare_entry()
+            failures.note("reading an answer", failure)
         try:
             self._write(entry)
         except Exception as failure:
             failures.note("writing a record", failure)
-        try:
-            self._tell(entry, error)
-        except Exception as failure:
-            failures.note("closing a span", failure)
+        finally:
+            self._tell(entry)
         return entry
+
+    def _bare_entry(self) -> HistoryEntry:
+        return HistoryEntry(
+            uuid=self._recorder.new_id(),
+            timestamp_ns=self._start_ns,
+            duration_ms=(self._recorder.clock.perf_ns() - self._start_perf) / 1e6,
+            request=self.request,
+            outputs=[],
+            run=self._run_info,
+            scope=self._scope,
+            request_key=self._request_key,
+        )
 
     def _freeze(self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy) -> HistoryEntry:
         recorder = self._recorder
@@ -289,58 +358,68 @@ class CallRecord:
         )
 
     def _write(self, entry: HistoryEntry) -> None:
-        """The row, to every exporter; one that fails does not keep the others from it."""
         if self._run is not None:
             self._run.note(entry)
         recorder = self._recorder
-        if not recorder.keep_rows:
-            return
-        record = Record("call", call_line(entry, self._asked, recorder.redactor, self._secrets))
-        for exporter in recorder.exporters:
-            try:
-                exporter.export((record,))
-            except Exception as failure:
-                failures.note(f"exporting to {type(exporter).__name__}", failure, " `lmtrace doctor` tells more.")
+        if recorder.keep_rows:
+            recorder.export(Record("call", call_line(entry, self._asked, recorder.redactor, self._secrets)))
 
-    def _tell(self, entry: HistoryEntry, error: BaseException | None) -> None:
-        """Span, metrics and events."""
-        recorder, settings = self._recorder, self._recorder.settings
-        span = self._span
+    def _tell(self, entry: HistoryEntry) -> None:
+        """Span, metrics and events, each whatever becomes of the others."""
+        recorder = self._recorder
+        shown = entry if recorder.settings.content == "no_content" else self._redacted(entry)
         try:
-            if settings.content != "no_content":
-                entry = redacted_entry(entry, recorder.redactor, self._secrets)
+            self._end_span(entry, shown)
+        except Exception as failure:
+            failures.note("closing a span", failure)
+        try:
+            if recorder.metrics is not None:
+                recorder.metrics.record(entry)
+            if recorder.events is not None and shown is not None:
+                recorder.events.emit(shown, self._span)
+        except Exception as failure:
+            failures.note("recording metrics and events", failure)
+
+    def _redacted(self, entry: HistoryEntry) -> HistoryEntry | None:
+        """`entry` as telemetry may show it, or None when that cannot be made."""
+        try:
+            return redacted_entry(entry, self._asked, self._recorder.redactor, self._secrets)
+        except Exception as failure:
+            failures.note("redacting content", failure)
+            return None
+
+    def _end_span(self, entry: HistoryEntry, shown: HistoryEntry | None) -> None:
+        settings, span = self._recorder.settings, self._span
+        content = "no_content" if shown is None else settings.content
+        try:
             if span.is_recording():
                 span.set_attributes(
                     end_attributes(
-                        entry, cost=settings.cost_attributes, content=settings.content, compat=settings.compat
+                        shown or entry, cost=settings.cost_attributes, content=content, compat=settings.compat
                     )
                 )
                 if entry.error is not None:
-                    _mark_failed(span, entry.error, with_message=settings.content in names.SPAN_CONTENT)
+                    _mark_failed(span, entry.error, with_message=content in names.SPAN_CONTENT)
         finally:
             span.end(end_time=self._start_ns + int(entry.duration_ms * 1e6))
-        if recorder.metrics is not None:
-            recorder.metrics.record(entry)
-        if recorder.events is not None:
-            recorder.events.emit(entry, span)
 
 
 class _Step:
     """Makes a call's span current for one step of its stream."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "_token")
 
     def __init__(self, call: CallRecord) -> None:
         self._call = call
 
     def __enter__(self) -> None:
-        self._call._attach()
+        self._token = self._call._attach()
 
     def __exit__(self, *error: object) -> None:
-        self._call._detach()
+        otel_context.detach(self._token)
 
 
-class StreamAbandoned(Exception):
+class StreamAbandoned(Exception):  # noqa: N818 - a state, shown in error_type
     """Stands in the record of a stream that its reader dropped before the end; never raised."""
 
     def __str__(self) -> str:
@@ -356,7 +435,9 @@ def _mark_failed(span: Span, error: CallError, *, with_message: bool) -> None:
     span.set_status(Status(StatusCode.ERROR, error.type))
 
 
-def _served_by(response: LMResponse) -> ServedBy:
+def _served_by(response: LMResponse | None) -> ServedBy:
+    if response is None:
+        return "provider"
     metadata = response.metadata
     if metadata is not None and "served_by" in metadata:
         served_by: ServedBy = metadata["served_by"]
@@ -377,5 +458,8 @@ def _message(error: BaseException) -> str:
 
 
 def _status(error: BaseException) -> int | None:
-    status = getattr(error, "status_code", None) or getattr(error, "status", None)
+    try:
+        status = getattr(error, "status_code", None) or getattr(error, "status", None)
+    except Exception:
+        return None
     return status if type(status) is int else None

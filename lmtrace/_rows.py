@@ -16,8 +16,8 @@ import orjson
 from lmtrace import _wire
 from lmtrace._entry import HistoryEntry, RunInfo
 from lmtrace._providers import identity
+from lmtrace._redactor import Redactor
 from lmtrace._schema import SCHEMA_VERSION
-from lmtrace._secrets import Redactor
 from lmtrace._version import __version__
 
 HOST: Final = platform.node()
@@ -143,7 +143,7 @@ def _add_parameters(row: dict[str, Any], kwargs: Mapping[str, Any]) -> None:
     if rollout is not None:
         row["rollout_id"] = rollout if type(rollout) is str else _rollout_text(rollout)
     temperature = kwargs.get("temperature")
-    if type(temperature) in (int, float):
+    if type(temperature) is float or (type(temperature) is int and abs(temperature) < 2**53):
         row["temperature"] = temperature
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
         limit = kwargs.get(name)
@@ -153,7 +153,8 @@ def _add_parameters(row: dict[str, Any], kwargs: Mapping[str, Any]) -> None:
 
 
 def _rollout_text(rollout: Any) -> str:
-    return str(rollout) if isinstance(rollout, (int, float)) else _wire.dumps(rollout).decode()
+    short = isinstance(rollout, float) or (isinstance(rollout, int) and abs(rollout) < 2**64)
+    return str(rollout) if short else _wire.dumps(rollout).decode()
 
 
 def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from types import MappingProxyType, TracebackType
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -32,7 +32,7 @@ class Run:
     def __init__(self, name: str, tags: Mapping[str, Any] | None = None) -> None:
         recorder = _recorder.current()
         texts = {str(key): str(value) for key, value in (tags or {}).items()}
-        self.info = RunInfo(run_id=recorder.new_id(), name=str(name), tags=MappingProxyType(texts))
+        self.info = RunInfo(run_id=recorder.new_id(), name=str(name), tags=texts)
         """Id, name and tags."""
         self.calls = 0
         """Finished LM calls so far, failed ones included."""
@@ -41,7 +41,7 @@ class Run:
         self.output_tokens = 0
         self.cost: float | None = None
         """US dollars billed so far, or None while no price is known for any call."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser that records a dropped stream may interrupt `note`
         self._recorder = recorder
         self._span: trace.Span = trace.INVALID_SPAN
         self._parent: SpanContext = trace.INVALID_SPAN_CONTEXT
@@ -67,7 +67,7 @@ class Run:
         context = self._span.get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Self:
         clock = self._recorder.clock
         self._started_ns, self._started_perf = clock.time_ns(), clock.perf_ns()
         self._tokens.append(_scope.enter_run(self))
@@ -106,8 +106,7 @@ class Run:
         if not recorder.keep_rows:
             return
         record = Record("span", recorder.redactor.line(self._line(duration_ms, error), {}))
-        for exporter in recorder.exporters:
-            exporter.export((record,))
+        recorder.export(record)
 
     def _line(self, duration_ms: float, error: BaseException | None) -> bytes:
         context = self._span.get_span_context()

@@ -7,7 +7,6 @@ when exactly one is active; with several, nobody can tell, and the call belongs 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 _run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
 _modules: ContextVar[tuple[tuple[Any, str], ...]] = ContextVar("lmtrace.modules", default=())
 _active: list[Run] = []
-_lock = threading.Lock()
 
 
 def current_run() -> Run | None:
@@ -40,15 +38,13 @@ def process_run() -> RunInfo | None:
 
 def enter_run(run: Run) -> Any:
     """Make `run` current; returns what `exit_run` needs."""
-    with _lock:
-        _active.append(run)
+    _active.append(run)
     return _run.set(run)
 
 
 def exit_run(run: Run, token: Any) -> None:
     """Undo `enter_run`."""
-    with _lock:
-        _active.remove(run)
+    _active.remove(run)
     try:
         _run.reset(token)
     except ValueError:  # left in another context than it was entered in, as async generators do

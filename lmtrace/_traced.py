@@ -65,6 +65,7 @@ class _Recorded:
         self._record = record
         self._inner = inner
         self._dropped = weakref.finalize(self, _drop, record, inner)
+        _running.add(self)
 
     @property
     def response(self) -> LMResponse:
@@ -78,7 +79,7 @@ class _Recorded:
 
     def _finished(self) -> None:
         self._dropped.detach()
-        self._record.finish(self._inner.response)
+        self._record.finish(_partial(self._inner))
 
     def _failed(self, error: BaseException) -> None:
         self._dropped.detach()
@@ -149,6 +150,15 @@ class TracedAsyncStream(_Recorded):
             await self._inner.aclose()
         finally:
             self._dropped()
+
+
+_running: weakref.WeakSet[_Recorded] = weakref.WeakSet()
+
+
+def drop_running() -> None:
+    """At the end of the process: record the streams that nobody will read to their end."""
+    for stream in list(_running):
+        stream._dropped()
 
 
 def _drop(record: CallRecord, inner: ChunkStream | AsyncChunkStream) -> None:
