@@ -111,7 +111,8 @@ class LMError(LMTraceError):
 
     def __str__(self) -> str:
         tried = f"(after {self.attempts} attempts)" if self.attempts > 1 else ""
-        parts = (f"[{self.model}]" if self.model else "", self.message, tried, self.hint)
+        message = self.message if not self.hint or self.message.endswith((".", "!", "?")) else f"{self.message}."
+        parts = (f"[{self.model}]" if self.model else "", message, tried, self.hint)
         return " ".join(part for part in parts if part)
 
 

@@ -7,12 +7,12 @@ decision to try again, so the two cannot disagree.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from lmtrace import _errors as errors
+from lmtrace._error_facts import chain, message_of, provider_code, request_id, retry_after, status_of, text_of
 from lmtrace._errors import LMError
 
 _BY_NAME: Final[Mapping[str, type[LMError]]] = {
@@ -53,17 +53,25 @@ _BY_STATUS: Final[Mapping[int, type[LMError]]] = {
     429: errors.LMRateLimitError,
 }
 
-_TOO_LONG: Final = (
-    "context_length_exceeded",
-    "maximum context length",
-    "context window",
-    "prompt is too long",
-    "exceeds the maximum number of tokens",
+_TOO_LONG: Final = re.compile(
+    r"context_length_exceeded|maximum context length|context window|prompt is too long|exceeds the maximum number of tokens",
+    re.IGNORECASE,
 )
-"""Phrases of servers whose complaint LiteLLM does not recognise as one about the prompt's length."""
+"""Complaints about the prompt's length that LiteLLM does not recognise as such."""
+
+_NO_KEY: Final = re.compile(
+    r"missing (\w+ ){0,3}(credentials|api[ _]key)|api_key client option must be set|no key is set", re.IGNORECASE
+)
+_NO_PROVIDER: Final = re.compile(r"llm provider not provided", re.IGNORECASE)
 
 _OUR_SIDE: Final = (TypeError, AttributeError, LookupError, NameError, NotImplementedError, AssertionError)
-"""Errors of code on this side, which LiteLLM hands on as if the connection had failed."""
+"""Errors of code on this side, which LiteLLM hands on as if the connection or the server had failed."""
+
+_HTTP_ERRORS: Final = frozenset({"HTTPStatusError", "APIStatusError", "ClientResponseError"})
+"""Classes that exist only when a server has answered."""
+
+_LIBRARY_TALK: Final = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+Exception - (?:error - )?)+")
+"""What LiteLLM puts before the provider's words: names of classes, several times over."""
 
 _CONFLICT: Final = 409
 
@@ -81,22 +89,27 @@ def wrap_provider_error(error: Exception, *, model: str, secrets: Mapping[str, A
     """
     if isinstance(error, LMError):
         return error
-    return classify(error)(
+    kind = classify(error)
+    return kind(
         _clean(message_of(error), secrets or {}),
         model=model,
-        provider=_text(error, "llm_provider") or (model.split("/", 1)[0] if "/" in model else None),
-        provider_code=_provider_code(error),
-        status=status_of(error),
-        request_id=_text(error, "request_id") or _header(error, "x-request-id") or _header(error, "request-id"),
+        provider=text_of(error, "llm_provider") or (model.split("/", 1)[0] if "/" in model else None),
+        provider_code=provider_code(error),
+        status=None if kind in _UNANSWERED else status_of(error),
+        request_id=request_id(error),
         retry_after=retry_after(error),
         attempts=getattr(error, ATTEMPTS_ATTRIBUTE, 1),
     )
 
 
-def _clean(message: str, secrets: Mapping[str, Any]) -> str:
-    from lmtrace._secrets import Redactor
+_UNANSWERED: Final = frozenset({errors.LMTransportError, errors.LMUnexpectedError, errors.LMNotConfiguredError})
+"""Failures without an answer; LiteLLM gives them status 500 all the same."""
 
-    return Redactor().text(message, secrets)
+
+def _clean(message: str, secrets: Mapping[str, Any]) -> str:
+    from lmtrace._redactor import Redactor
+
+    return Redactor().text(_LIBRARY_TALK.sub("", message).strip() or message, secrets)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -111,16 +124,16 @@ def is_transient(error: BaseException) -> bool:
 def classify(error: Exception) -> type[LMError]:
     """The class of `LMError` that stands for an exception of a provider library."""
     kind = _by_name(error) or _by_status(status_of(error))
-    if kind is errors.LMInvalidRequestError and _is_too_long(error):
-        return errors.ContextWindowExceededError
-    if kind is errors.LMRateLimitError and _is_used_up(error):
-        return errors.LMBillingError
-    if kind in (errors.LMTransportError, errors.LMServerError) and _is_ours(error):
-        return errors.LMUnexpectedError
+    if kind is errors.LMInvalidRequestError:
+        return _refined_request(error)
+    if kind is errors.LMRateLimitError:
+        return errors.LMBillingError if _is_used_up(error) else kind
+    if kind in (errors.LMTransportError, errors.LMServerError, errors.LMAuthError):
+        return _refined_failure(error, kind)
     return kind
 
 
-def _by_name(error: Exception) -> type[LMError] | None:
+def _by_name(error: BaseException) -> type[LMError] | None:
     return next((_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME), None)
 
 
@@ -134,86 +147,35 @@ def _by_status(status: int | None) -> type[LMError]:
     return errors.LMInvalidRequestError if status < 500 else errors.LMServerError
 
 
-def _is_too_long(error: Exception) -> bool:
-    message = message_of(error).lower()
-    return any(phrase in message for phrase in _TOO_LONG)
+def _refined_request(error: Exception) -> type[LMError]:
+    """LiteLLM calls every 4xx it has no class for a bad request."""
+    message = message_of(error)
+    if _TOO_LONG.search(message):
+        return errors.ContextWindowExceededError
+    if _NO_PROVIDER.search(message):
+        return errors.LMUnsupportedModelError
+    return _by_status(status_of(error) or 400)
 
 
 def _is_used_up(error: Exception) -> bool:
     """OpenAI's 429 that no waiting helps against."""
-    return "insufficient_quota" in (_provider_code(error) or "") or "insufficient_quota" in message_of(error)
+    return "insufficient_quota" in (provider_code(error) or "") or "insufficient_quota" in message_of(error)
 
 
-def _is_ours(error: Exception) -> bool:
-    """Whether what looks like a failed connection wraps a plain bug or a wrong argument on this side."""
-    return any(isinstance(cause, _OUR_SIDE) for cause in _causes(error)) and _header(error, "date") is None
+def _refined_failure(error: Exception, kind: type[LMError]) -> type[LMError]:
+    """LiteLLM calls almost everything that went wrong without an answer an internal error of the server."""
+    causes = list(chain(error))[1:]
+    if any(_is_http(cause) for cause in causes):
+        return kind
+    if _NO_KEY.search(message_of(error)):
+        return errors.LMNotConfiguredError
+    network = [
+        found for cause in causes if (found := _by_name(cause)) in (errors.LMTransportError, errors.LMTimeoutError)
+    ]
+    if network:
+        return errors.LMTransportError if errors.LMTransportError in network else errors.LMTimeoutError
+    return errors.LMUnexpectedError if any(isinstance(cause, _OUR_SIDE) for cause in causes) else kind
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    cause = error.__cause__ or error.__context__
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        if isinstance(cause, OSError) or type(cause).__name__ in ("APIConnectionError", "ConnectError", "ReadError"):
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
-def message_of(error: BaseException) -> str:
-    """The error in its own words; never raises."""
-    try:
-        message = getattr(error, "message", None)
-        return message if isinstance(message, str) and message else str(error) or type(error).__name__
-    except Exception:
-        return type(error).__name__
-
-
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status an exception carries, or None."""
-    for holder in (error, getattr(error, "response", None)):
-        status = getattr(holder, "status_code", None)
-        if isinstance(status, int) or (isinstance(status, str) and status.isdigit()):
-            return int(status)
-    return None
-
-
-def retry_after(error: BaseException) -> float | None:
-    """Seconds the provider asks to wait (``retry-after-ms``, or ``retry-after`` as seconds or as a date), or None."""
-    milliseconds = _header(error, "retry-after-ms")
-    seconds = _header(error, "retry-after")
-    try:
-        if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        return max(0.0, float(seconds)) if seconds is not None else None
-    except ValueError:
-        return _until(seconds)
-
-
-def _until(date: str | None) -> float | None:
-    try:
-        return max(0.0, parsedate_to_datetime(date or "").timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
-
-
-def _header(error: BaseException, name: str) -> str | None:
-    for holder in (getattr(error, "response", None), error):
-        headers = getattr(holder, "headers", None)
-        value = headers.get(name) if isinstance(headers, Mapping) else None
-        if value is not None:
-            return str(value)
-    return None
-
-
-def _provider_code(error: BaseException) -> str | None:
-    code = getattr(error, "code", None)
-    if code is None:
-        body = getattr(error, "body", None)
-        code = body.get("code") if isinstance(body, Mapping) else None
-    return None if code is None else str(code)
-
-
-def _text(error: BaseException, name: str) -> str | None:
-    value = getattr(error, name, None)
-    return value if isinstance(value, str) and value else None
+def _is_http(error: BaseException) -> bool:
+    return any(base.__name__ in _HTTP_ERRORS for base in type(error).__mro__)

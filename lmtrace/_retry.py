@@ -16,7 +16,8 @@ from typing import Any, Final, Self
 
 from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
 from lmtrace._data import LMChunk, LMRequest, LMResponse
-from lmtrace._provider_errors import ATTEMPTS_ATTRIBUTE, is_transient, retry_after
+from lmtrace._error_facts import retry_after
+from lmtrace._provider_errors import ATTEMPTS_ATTRIBUTE, is_transient
 
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 10.0

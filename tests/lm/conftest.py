@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -115,18 +116,31 @@ class Sync:
 class Async:
     """The same through the async twins."""
 
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What `asyncio.run` does, and LiteLLM's connections of that loop closed."""
+
+        async def main() -> Any:
+            try:
+                return await work
+            finally:
+                litellm = sys.modules.get("litellm")
+                if litellm is not None:
+                    await litellm.close_litellm_async_clients()
+
+        return asyncio.run(main())
+
     def call(self, lm: lmtrace.LM, *args: Any, **kwargs: Any) -> list[Any]:
-        return asyncio.run(lm.acall(*args, **kwargs))
+        return self.run(lm.acall(*args, **kwargs))
 
     def forward(self, lm: lmtrace.LM, *args: Any, **kwargs: Any) -> LMResponse:
-        return asyncio.run(lm.aforward(*args, **kwargs))
+        return self.run(lm.aforward(*args, **kwargs))
 
     def stream(self, lm: lmtrace.LM, *args: Any, **kwargs: Any) -> tuple[list[str], Any]:
         async def read() -> tuple[list[str], Any]:
             stream = lm.astream(*args, **kwargs)
             return [text async for text in stream], stream
 
-        return asyncio.run(read())
+        return self.run(read())
 
     def stop_after(self, count: int, lm: lmtrace.LM, *args: Any, **kwargs: Any) -> Any:
         async def read() -> Any:
@@ -135,7 +149,7 @@ class Async:
                     await anext(stream)
             return stream
 
-        return asyncio.run(read())
+        return self.run(read())
 
 
 Way = Sync | Async

@@ -11,7 +11,8 @@ import pytest
 
 import lmtrace
 from lmtrace import _errors as errors
-from lmtrace._provider_errors import is_transient, retry_after, wrap_provider_error
+from lmtrace._error_facts import retry_after
+from lmtrace._provider_errors import is_transient, wrap_provider_error
 
 WHO = {"llm_provider": "openai", "model": "m"}
 
