@@ -183,6 +183,15 @@ def test_unexpected_requests(provider: LoopbackProvider, path: str, body: bytes,
     assert (provider.requests[0].path, provider.requests[0].dialect) == (path, "unknown")
 
 
+def test_odd_request_or_reply(provider: LoopbackProvider) -> None:
+    """A request of wrong types, or a reply scripted with them, is told to the client with what is wrong."""
+    odd = post(provider, n="three")
+    assert odd.status_code == 500
+    assert "cannot answer this: TypeError" in odd.json()["error"]["message"]
+    provider.reply(tool_calls=[{"nmae": "f"}])
+    assert "nmae" in post(provider).json()["error"]["message"]
+
+
 def test_lists_of_models(provider: LoopbackProvider) -> None:
     """Each dialect's list of models, and Ollama's description of one, can be had."""
     assert httpx.get(f"{provider.gemini_base}/models").json()["models"][0]["name"] == "models/loopback"

@@ -14,7 +14,7 @@ from lmtrace.testing._provider._dialect import Dialect, dumps
 from lmtrace.testing._provider._openai import error as openai_error
 from lmtrace.testing._provider._reply import Failure, Reply
 from lmtrace.testing._provider._request import ReceivedRequest
-from lmtrace.testing._provider._routes import listing, read
+from lmtrace.testing._provider._routes import read, unanswerable
 from lmtrace.testing._provider._script import Responder, Script
 from lmtrace.testing._provider._server import HOST, CutError, Received, Sent, Server
 
@@ -54,7 +54,7 @@ class LoopbackProvider:
         self._requests: list[ReceivedRequest] = []
         self._arrived = threading.Condition()
         self._state = "new"
-        self._server = Server(self._answer, port)
+        self._server = Server(self._application, port)
 
     # where it is
 
@@ -187,13 +187,22 @@ class LoopbackProvider:
 
     # how a request is answered
 
+    def _application(self, received: Received) -> Sent:
+        try:
+            return self._answer(received)
+        except CutError:
+            raise
+        except Exception as error:  # an odd request or a wrongly typed reply: told to the client, who is under test
+            message = f"The loopback provider cannot answer this: {type(error).__name__}: {error}"
+            return Sent(status=500, body=dumps(openai_error(Failure(message=message))))
+
     def _answer(self, received: Received) -> Sent:
         request, dialect = read(received)
         with self._arrived:
             self._requests.append(request)
             self._arrived.notify_all()
         if dialect is None:
-            return _unanswerable(request)
+            return unanswerable(request)
         outcome = self._script.next(request)
         if isinstance(outcome, Failure):
             return self._fail(request, dialect, outcome)
@@ -238,13 +247,3 @@ class LoopbackProvider:
 def _headers(failure: Failure) -> Mapping[str, str]:
     wait = {} if failure.retry_after is None else {"Retry-After": f"{failure.retry_after:g}"}
     return {**wait, **failure.headers}
-
-
-def _unanswerable(request: ReceivedRequest) -> Sent:
-    """What a request gets that asks for no answer: a list, or an error that says what is wrong with it."""
-    found = listing(request.path)
-    if found is not None:
-        return Sent(body=dumps(found))
-    known = request.method == "POST" and request.json is None
-    status, message = (400, None) if known else (404, f"The loopback provider serves nothing at {request.path}.")
-    return Sent(status=status, body=dumps(openai_error(Failure(status=status, message=message))))

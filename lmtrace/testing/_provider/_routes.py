@@ -17,9 +17,11 @@ from lmtrace.testing._provider import (
     _openai_text,
 )
 from lmtrace.testing._provider._answer import CREATED
-from lmtrace.testing._provider._dialect import Dialect
+from lmtrace.testing._provider._dialect import Dialect, dumps
+from lmtrace.testing._provider._openai import error
+from lmtrace.testing._provider._reply import Failure
 from lmtrace.testing._provider._request import ReceivedRequest
-from lmtrace.testing._provider._server import Received
+from lmtrace.testing._provider._server import Received, Sent
 
 DIALECTS: tuple[Dialect, ...] = (
     _openai_chat.DIALECT,
@@ -63,7 +65,17 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def listing(path: str) -> Mapping[str, Any] | None:
+def unanswerable(request: ReceivedRequest) -> Sent:
+    """What a request gets that asks for no answer: a list, or an error that says what is wrong with it."""
+    found = _listing(request.path)
+    if found is not None:
+        return Sent(body=dumps(found))
+    known = request.method == "POST" and request.json is None
+    status, message = (400, None) if known else (404, f"The loopback provider serves nothing at {request.path}.")
+    return Sent(status=status, body=dumps(error(Failure(status=status, message=message))))
+
+
+def _listing(path: str) -> Mapping[str, Any] | None:
     """The answer to a request for the list of models or the description of one, or None for an unknown path."""
     if path.endswith("/api/show"):
         return _OLLAMA_MODEL

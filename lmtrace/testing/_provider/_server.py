@@ -6,11 +6,13 @@ real provider; closing cuts those that are open, wakes those that wait, and join
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -49,7 +51,7 @@ class Server(ThreadingHTTPServer):
 
     request_queue_size = 256
     daemon_threads = True
-    allow_reuse_address = True
+    allow_reuse_address = os.name == "posix"  # elsewhere it would let two servers share a port
 
     def __init__(self, application: Application, port: int = 0) -> None:
         self.application = application
@@ -66,9 +68,7 @@ class Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without asking for the host's name, which `HTTPServer` does and which can take seconds."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((HOST, self.server_address[1]))
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.port
 
     def start(self) -> None:
