@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Final
 
@@ -75,6 +74,8 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _until(date: str | None) -> float | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         return max(0.0, parsedate_to_datetime(date or "").timestamp() - time.time())
     except (ValueError, TypeError):

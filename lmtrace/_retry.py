@@ -7,7 +7,6 @@ has seen is never repeated.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,7 +31,7 @@ class RetryBackend:
         inner: The backend that is asked.
         num_retries: How often to ask again at most; 0 turns retries off.
         sleep: Waits, given seconds.
-        asleep: Its async twin.
+        asleep: Its async twin; `asyncio.sleep` when not given.
         rng: A number from 0 up to 1, for the jitter.
     """
 
@@ -42,13 +41,13 @@ class RetryBackend:
         num_retries: int = 3,
         *,
         sleep: Callable[[float], object] = time.sleep,
-        asleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        asleep: Callable[[float], Awaitable[object]] | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.inner = inner
         self.num_retries = num_retries
         self.sleep = sleep
-        self.asleep = asleep
+        self.asleep = asleep or _asleep
         self.rng = rng
 
     def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
@@ -101,6 +100,12 @@ class RetryBackend:
     def _backoff(self, failed: int) -> float:
         """Half a second, doubled with each failure, up to half of it taken off so that many callers do not return at once."""
         return min(FIRST_DELAY_S * 2.0 ** (failed - 1), LONGEST_DELAY_S) * (1.0 - self.rng() / 2)
+
+
+async def _asleep(seconds: float) -> None:
+    import asyncio  # programs without a loop need not pay for it
+
+    await asyncio.sleep(seconds)
 
 
 def _note_attempt(error: Exception, delay: float) -> None:
