@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,6 +161,12 @@ def receiver(running_receiver: Receiver) -> Receiver:
     """An OTLP receiver, over HTTP and gRPC, that has received nothing yet."""
     running_receiver.clear()
     return running_receiver
+
+
+@pytest.fixture(scope="session")
+def servers() -> SimpleNamespace:
+    """Helpers to start a server: `free_ports(count)` and `answers(ask, process, seconds)`."""
+    return SimpleNamespace(free_ports=free_ports, answers=answers)
 
 
 def free_ports(count: int) -> list[int]:

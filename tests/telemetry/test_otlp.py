@@ -188,6 +188,26 @@ def test_dropped_spans_are_known():
     assert stats["failed"] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("end", ["os._exit(0 if handle.force_flush() else 1)", "sys.exit(0)"])
+def test_a_forked_child_sends_its_own(receiver: Any, end: str):
+    """Spans of parent and child arrive once each, whether the child flushes or just ends."""
+    program = f"""
+import os
+handle = setup_otlp(sys.argv[1])
+tracer = trace.get_tracer("t")
+tracer.start_span("parent").end()
+child = os.fork()
+if child == 0:
+    tracer.start_span("child").end()
+    {end}
+status = os.waitpid(child, 0)[1]
+print(json.dumps([status, handle.force_flush()]))
+"""
+    assert run(program, receiver.http)[0] == [0, True]
+    assert sorted(span["name"] for span in receiver.spans()) == ["child", "parent"]
+
+
 def test_what_waits_is_sent_at_exit():
     """A program that just ends loses nothing when the collector is well."""
     with collector() as server:
