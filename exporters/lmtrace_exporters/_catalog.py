@@ -16,16 +16,16 @@ from typing import Any, Final
 
 from lmtrace_exporters._layout import Layout
 
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS segments (
+_TABLES: Final = (
+    """CREATE TABLE IF NOT EXISTS segments (
     path TEXT PRIMARY KEY, kind TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     sha256 TEXT NOT NULL, mtime_ns INTEGER NOT NULL, min_us INTEGER NOT NULL, max_us INTEGER NOT NULL,
     added_us INTEGER NOT NULL, dropped_us INTEGER, crc INTEGER NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS journals (
+) STRICT""",
+    """CREATE TABLE IF NOT EXISTS journals (
     name TEXT PRIMARY KEY, rows INTEGER NOT NULL, consumed_us INTEGER NOT NULL, crc INTEGER NOT NULL
-) STRICT;
-"""
+) STRICT""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def load(layout: Layout) -> Catalog:
         try:
             return _load(layout, "mode=ro")
         except sqlite3.OperationalError:
+            if _has_log(layout):
+                raise
             return _load(layout, "immutable=1")  # a read-only folder has no place for SQLite's shared memory
     except sqlite3.Error as error:
         return Catalog(problems=(f"the catalog is damaged: {error}",))
@@ -85,10 +87,11 @@ def change(layout: Layout) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(layout.catalog, isolation_level=None, timeout=30)) as db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.executescript(_TABLES)
         layout.catalog.chmod(0o600)
         db.execute("BEGIN IMMEDIATE")
         try:
+            for table in _TABLES:
+                db.execute(table)
             yield db
         except BaseException:
             db.execute("ROLLBACK")
@@ -131,6 +134,14 @@ def _load(layout: Layout, mode: str) -> Catalog:
         consumed={name: consumed_us for name, _, consumed_us, _ in journals},
         problems=tuple(f"the catalog's entry for {name!r} is damaged" for name in damaged),
     )
+
+
+def _has_log(layout: Layout) -> bool:
+    """Tell whether the last changes are in SQLite's log, which an immutable reading would miss."""
+    try:
+        return layout.catalog.with_name(layout.catalog.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _values(segment: Segment) -> tuple[Any, ...]:

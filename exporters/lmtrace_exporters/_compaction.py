@@ -10,6 +10,7 @@ transaction a segment is an orphan that the next run removes, after it the journ
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from lmtrace_exporters._batch import Batch, closed_journals, read_batch
 from lmtrace_exporters._catalog import add_segments, change, consume_journals, load
 from lmtrace_exporters._duck import connect
+from lmtrace_exporters._errors import StoreError
 from lmtrace_exporters._layout import Layout, write_whole
 from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._merge import merge_small
@@ -78,7 +80,8 @@ def compact(
 
     Raises:
         StoreVersionError: a newer lmtrace wrote the store.
-        StoreError: DuckDB's reading disagrees with ours; nothing was changed.
+        StoreError: DuckDB or SQLite failed, or DuckDB's reading disagrees with ours; what was not committed was not
+            changed.
         OSError: the store cannot be written.
     """
     layout = Layout(Path(path).absolute())
@@ -88,7 +91,16 @@ def compact(
     with hold_lock(layout.compaction_lock, create=True) as held:
         if not held:
             return CompactionReport(ran=False)
-        return _Compaction(layout, on_step or (lambda _: None)).run(int(grace_seconds * 1_000_000), thorough=thorough)
+        return _run(_Compaction(layout, on_step or (lambda _: None)), int(grace_seconds * 1_000_000), thorough=thorough)
+
+
+def _run(compaction: _Compaction, grace_us: int, *, thorough: bool) -> CompactionReport:
+    import duckdb
+
+    try:
+        return compaction.run(grace_us, thorough=thorough)
+    except (duckdb.Error, sqlite3.Error) as error:
+        raise StoreError(f"the compaction stopped and can be repeated, no row is lost: {error}") from error
 
 
 class _Compaction:

@@ -23,7 +23,7 @@ from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._newest import newest
 from lmtrace_exporters._quarantine import reports
 from lmtrace_exporters._rows import from_table
-from lmtrace_exporters._rowsql import COLUMNS, empty_sql, journal_sql, parquet_sql, period_sql, union_sql
+from lmtrace_exporters._rowsql import COLUMNS, SAFE_LENGTH, empty_sql, journal_sql, parquet_sql, period_sql, union_sql
 from lmtrace_exporters._scan import Scan
 from lmtrace_exporters._snapshot import Problem, Snapshot, plain_copy, take_snapshot
 from lmtrace_exporters._views import TEXT_MACRO, VIEWS
@@ -169,7 +169,7 @@ class History:
         if self._frozen:
             return connection
         snapshot = take_snapshot(self._layout, self._since, self._until)
-        if snapshot != self._snapshot:
+        if self._snapshot is None or _files(snapshot) != _files(self._snapshot):
             self._make_views(connection, snapshot)
             self._snapshot = snapshot
         return connection
@@ -202,6 +202,15 @@ class History:
         if self._copies is None:
             self._copies = Path(tempfile.mkdtemp(prefix="lmtrace-"))
         return plain_copy(journal, self._copies)
+
+
+def _files(snapshot: Snapshot) -> tuple[object, ...]:
+    """What the views depend on: a journal that only grew is read as it is."""
+    journals = [
+        (journal.path, journal.unknown, journal.longest > SAFE_LENGTH, None if journal.is_plain else journal)
+        for journal in snapshot.journals
+    ]
+    return journals, snapshot.segments
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -25,6 +25,9 @@ _NOT_EXTRA: Final = frozenset({"kind", "crc32", "output_text", "extra"})
 _LARGEST_OBJECT: Final = 16 << 20
 """DuckDB's own default for one JSON object; it allocates buffers of this size."""
 
+SAFE_LENGTH: Final = _LARGEST_OBJECT // 2
+"""Lines up to this length need no larger buffers."""
+
 
 def quote(text: str | os.PathLike[str]) -> str:
     """Return a string literal."""

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,27 @@ def test_abrupt_end(store: Path, end: str) -> None:
     assert uuids(store) == ["u1"]
 
 
+def test_interpreter_shutdown(store: Path) -> None:
+    """A row that is written while the interpreter shuts down, when no thread can be started, is there."""
+    code = (
+        "import atexit, sys; from lmtrace._exporter import Record; from lmtrace_exporters import StoreExporter\n"
+        "exporter = StoreExporter(sys.argv[1])\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        '        exporter.export([Record(\'call\', b\'{"kind":"call","uuid":"u2"}\')])\n'
+        "def end():\n"
+        '    exporter.export([Record(\'call\', b\'{"kind":"call","uuid":"u1"}\')])\n'
+        "    exporter.force_flush()\n"
+        "atexit.register(end)\n"
+        "late = Late()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, store], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert uuids(store) == ["u1", "u2"]
+
+
 def test_short_write(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
     """A write cut short leaves the whole rows before it, and the torn one is written again in a new journal."""
     exporter.export([make_call("u0")])
@@ -204,6 +226,37 @@ def test_full_disk(store: Path, exporter: StoreExporter, make_call: MakeCall) ->
     stats = exporter.stats()
     assert (stats["written"], stats["buffered"], stats["dropped"]) == (3, 0, 0)
     assert f"cannot write to {store}" in stats["last_error"]
+
+
+def test_really_full_disk(tmp_path: Path, make_call: MakeCall) -> None:
+    """On a file system without room: the rows that fit are there, the others wait, and come when there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "lmtrace", disk], check=False).returncode
+    ):
+        pytest.skip("mounting a small file system needs more rights")
+    try:
+        (disk / "ballast").write_bytes(b"x" * 150_000)
+        exporter = StoreExporter(disk / "store", compaction=False)
+        failed = 0
+        for number in range(30):
+            try:
+                exporter.export([make_call(f"u{number:02}", prompt="x" * 5_000)])
+            except StoreError:
+                failed += 1
+        stats = exporter.stats()
+        assert failed == stats["buffered"] == 30 - stats["written"]
+        assert 0 < failed < 30
+        assert uuids(disk / "store") == [f"u{number:02}" for number in range(stats["written"])]
+        (disk / "ballast").unlink()
+        assert exporter.force_flush()
+        assert len(uuids(disk / "store")) == 30
+        exporter.shutdown()
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_full_backlog(exporter: StoreExporter, make_call: MakeCall) -> None:
@@ -235,8 +288,6 @@ def test_unusable_path(tmp_path: Path, make_call: MakeCall) -> None:
 
 def test_deleted_store(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
     """When somebody deletes the directory, a new one is begun."""
-    import shutil
-
     exporter.export([make_call("u1")])
     shutil.rmtree(store)
     eventually(lambda: exporter.force_flush() and exporter._writer.current is None)
