@@ -328,6 +328,7 @@ def test_our_own_failure_does_not_reach_the_program(
     captured: Captured, provider: LoopbackProvider, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken recorder costs a record, never a call."""
+    monkeypatch.delenv("LMTRACE_TEST_RAISE", raising=False)
     instrument()
     try:
         monkeypatch.setattr(_recorder.Recorder, "start", lambda *_: 1 / 0)

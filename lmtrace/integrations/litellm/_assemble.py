@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from lmtrace._data import LMChunk, LMOutput, LMResponse, LMUsage
@@ -171,9 +172,10 @@ def merged_usage(usages: Iterable[dict[str, Any]], *, is_whole: bool) -> LMUsage
         _merge(found, report)
     if len(reports) > 1 and all(found.get(name) for name in _COUNTS):
         found["total_tokens"] = sum(found[name] for name in _COUNTS)
-    if not is_whole and len(reports) == 1:
-        found |= {"completion_tokens": 0, "total_tokens": 0}
-    return _usage.usage_of(found)
+    usage = _usage.usage_of(found)
+    if usage is not None and not is_whole and len(reports) == 1:
+        return replace(usage, output_tokens=None, total_tokens=None)
+    return usage
 
 
 def _merge(found: dict[str, Any], report: Mapping[str, Any]) -> None:
