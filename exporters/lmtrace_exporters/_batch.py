@@ -17,7 +17,7 @@ from typing import Final
 import orjson
 
 from lmtrace_exporters._layout import Layout
-from lmtrace_exporters._line import is_intact
+from lmtrace_exporters._line import is_intact, lost_newline
 from lmtrace_exporters._locks import try_lock
 from lmtrace_exporters._rowsql import IDENTITY, unknown_keys
 
@@ -104,6 +104,8 @@ def _read(path: Path, batch: Batch, staging: Path, refused: frozenset[bytes]) ->
         else:
             bad.append((start, line))
         start = end + 1
+    if lost_newline(data[start:]):
+        bad.append((start, data[start:]))
     batch.rows[path.name] = len(good)
     if bad:
         batch.bad[path.name] = bad

@@ -2,7 +2,7 @@
 
 A segment and the journals it consumed enter in one transaction, so a reader that lists the journals first and the
 catalog second sees every row exactly once, at whatever point a compaction is killed. SQLite does not checksum its
-pages; every row here carries its own checksum.
+pages; every row here carries its own checksum, and `totals` holds one over all of them, so that a row cannot go missing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _TABLES: Final = (
     """CREATE TABLE IF NOT EXISTS journals (
     name TEXT PRIMARY KEY, rows INTEGER NOT NULL, consumed_us INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT""",
+    "CREATE TABLE IF NOT EXISTS totals (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL) STRICT",
 )
 
 
@@ -93,6 +94,7 @@ def change(layout: Layout) -> Iterator[sqlite3.Connection]:
             for table in _TABLES:
                 db.execute(table)
             yield db
+            db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?)", (_total(db),))
         except BaseException:
             db.execute("ROLLBACK")
             raise
@@ -126,14 +128,22 @@ def _load(layout: Layout, mode: str) -> Catalog:
             return Catalog()
         segments = db.execute("SELECT * FROM segments ORDER BY min_us, path").fetchall()
         journals = db.execute("SELECT * FROM journals").fetchall()
-    damaged = [row[0] for row in (*segments, *journals) if row[-1] != _crc(row[:-1])]
+        is_whole = db.execute("SELECT crc FROM totals").fetchall() == [(_total(db),)]
+    damaged = [f"its entry for {row[0]!r}" for row in (*segments, *journals) if row[-1] != _crc(row[:-1])]
+    if not is_whole:
+        damaged.append("its list of files")
     known = [Segment(*row[:-1]) for row in segments]
     return Catalog(
         segments=tuple(segment for segment in known if segment.dropped_us is None),
         dropped=tuple(segment for segment in known if segment.dropped_us is not None),
         consumed={name: consumed_us for name, _, consumed_us, _ in journals},
-        problems=tuple(f"the catalog's entry for {name!r} is damaged" for name in damaged),
+        problems=tuple(f"the catalog is damaged: {what} differs from its checksum" for what in damaged),
     )
+
+
+def _total(db: sqlite3.Connection) -> int:
+    found = db.execute("SELECT crc FROM segments UNION ALL SELECT crc FROM journals ORDER BY 1").fetchall()
+    return zlib.crc32(repr(found).encode())
 
 
 def _has_log(layout: Layout) -> bool:

@@ -37,6 +37,11 @@ def is_intact(line: bytes) -> bool:
     return cut > 0 and line[cut:] == b',"crc32":"%08x"}' % crc32(memoryview(line)[:cut])
 
 
+def lost_newline(tail: bytes) -> bool:
+    """Tell whether what follows the last newline is a whole line whose own newline was damaged."""
+    return is_intact(tail[:-1])
+
+
 def payload(line: bytes) -> bytes:
     """Return the JSON object of an intact line as it was before `frame`."""
     return line[:-SUFFIX_LENGTH] + b"}"

@@ -15,7 +15,7 @@ from typing import Final
 import orjson
 
 from lmtrace._schema import SCHEMA_VERSION
-from lmtrace_exporters._line import is_intact
+from lmtrace_exporters._line import is_intact, lost_newline
 from lmtrace_exporters._rowsql import unknown_keys
 
 _THIS_VERSION: Final = b'"schema_version":%d,' % SCHEMA_VERSION
@@ -129,6 +129,9 @@ def _extend(known: Scan, data: bytes) -> Scan:
         longest = max(longest, end - start)
         start = end + 1
     tail = data[start:]
+    if lost_newline(tail):
+        bad.append(Bad(known.end + start, known.end + len(data)))
+        start, tail = len(data), b""
     return replace(
         known,
         rows=rows,

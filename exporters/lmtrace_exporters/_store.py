@@ -13,12 +13,12 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from lmtrace._exporter import Record
 from lmtrace_exporters._append import LARGE
+from lmtrace_exporters._background import Background
 from lmtrace_exporters._backlog import Backlog
 from lmtrace_exporters._blobs import spill
 from lmtrace_exporters._deadline import within
@@ -80,8 +80,7 @@ class StoreExporter:
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._sync_lock = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._background = Background(self._pause, self._tick)
         self._writer = Writer(self._layout, *self._limits)
         self._backlog = Backlog()
         self._deferred: list[bytes] = []
@@ -211,7 +210,7 @@ class StoreExporter:
             with self._lock:
                 self._closed = True
                 self._writer.retire()
-                self._wake.set()
+                self._background.wake()
             self._sync()
 
     def _sync_up_to(self, rows: int) -> None:
@@ -239,34 +238,24 @@ class StoreExporter:
             raise StoreError(self._last_error) from failures[0]
         self._synced = rows
 
-    # -- the thread that lives while there is something to do -----------------------------------------------------------
+    # -- what the background does, and how long it may sleep -----------------------------------------------------------
 
     def _note_work(self) -> None:
         if not self._dirty:
             self._dirty = True
-            self._wake.set()
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="lmtrace-store", daemon=True)
-            with suppress(RuntimeError):  # the interpreter shuts down: the rows are written, only the sync is left out
-                thread.start()
-                self._thread = thread
-
-    def _run(self) -> None:
-        while (pause := self._pause()) is not None:
-            self._wake.wait(pause)
-            with suppress(StoreError, OSError):  # kept in `stats`, and raised to whoever exports or flushes
-                self._tick()
+            self._background.wake()
+        self._background.ensure()
 
     def _pause(self) -> float | None:
         with self._lock:
-            self._wake.clear()
+            self._background.rest()
             left = self._writer.seconds_left()
             if len(self._backlog) and not self._closed:
                 return _RETRY_SECONDS
             if self._writer.retired or (self._dirty and left is not None and self._durability == "process"):
                 return _SYNC_SECONDS
             if left is None:
-                self._thread = None
+                self._background.end()
             return left
 
     def _tick(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lmtrace._exporter import Record
-from lmtrace_exporters import CompactionReport, StoreExporter, compact, open_history
+from lmtrace_exporters import CompactionReport, StoreError, StoreExporter, compact, open_history
 from lmtrace_exporters._line import frame
 
 Make = Callable[..., StoreExporter]
@@ -247,6 +247,26 @@ def test_damaged_segment(store: Path, fill: Callable[[int], set[str]], damage: s
     assert compact(store).quarantined == 1
     assert rows(store) == left
     assert segment.name in problems(store)
+
+
+@pytest.mark.parametrize("kind", ["journal/*", "segments/*/*.parquet", "catalog.sqlite", "store.json"])
+def test_no_flip_is_silent(store: Path, fill: Callable[[int], set[str]], kind: str) -> None:
+    """Whichever bit of whichever file is flipped: the answers stay right, or the history says what is wrong."""
+    uuids = fill(2)
+    compact(store, grace_seconds=0)
+    uuids |= fill(2)
+    (path, *_) = sorted(store.glob(kind))
+    data = path.read_bytes()
+    for bit in random.sample(range(len(data) * 8), 60):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            with open_history(store) as history:
+                found = sorted(uuid for (uuid,) in history.sql("SELECT uuid FROM calls").fetchall())
+                assert found == sorted(uuids) or history.problems, f"bit {bit}"
+        except StoreError:
+            continue  # loud enough
 
 
 def test_silent_flip(store: Path, fill: Callable[[int], set[str]]) -> None:

@@ -100,7 +100,7 @@ def test_idle_journal_closes(store: Path, make_exporter: Make, make_call: MakeCa
     exporter = make_exporter(roll_seconds=0.05)
     exporter.export([make_call("u1")])
     eventually(lambda: all(is_closed(journal) for journal in journals(store)))
-    eventually(lambda: exporter._thread is None)
+    eventually(lambda: not exporter._background.is_alive)
     exporter.export([make_call("u2")])
     assert uuids(store) == ["u1", "u2"]
 
