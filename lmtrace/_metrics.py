@@ -1,9 +1,9 @@
 """Metrics of finished calls, recorded away from the caller.
 
-One SDK measurement costs about 7 µs and a call makes four or more, so `Metrics.record` only appends a small tuple. The
-tuples become measurements when a reader collects: an observable instrument that never reports anything has a callback,
-which empties the queue. The SDK runs callbacks before it reads the other instruments, so the measurements are part of
-the same collection. A long queue (no reader, or a slow one) is shortened by two for each call that comes.
+One SDK measurement costs about 7 µs and a call makes four or more, so `Metrics.record` only queues a small tuple
+(`lmtrace._deferred`). The tuples become measurements when a reader collects: an observable instrument that never reports
+anything has a callback, which empties the queue. The SDK runs callbacks before it reads the other instruments, so the
+measurements are part of the same collection.
 
 The queue is one for the process, because a meter keeps the first callback it gets for a name and `configure` makes a new
 `Metrics` each time; each tuple knows whose it is.
@@ -14,23 +14,18 @@ Ids, messages and free parameters are never metric attributes: each value of one
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lmtrace import _semconv as names
 from lmtrace._data import OPERATIONS, LMUsage
+from lmtrace._deferred import Deferred
 from lmtrace._entry import HistoryEntry
 from lmtrace._providers import identity
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, Observation
 
-QUEUE_LIMIT: Final = 4096
-"""Waiting calls above which callers take part in the work."""
-
-_SHARE: Final = 2
 _NOTHING: Final[Mapping[str, Any]] = {}
 _logger = logging.getLogger(__name__)
 
@@ -102,13 +97,11 @@ class Metrics:
             response.usage if response is not None else None,
             entry.served_by,
         )
-        _pending.append(call)
-        if len(_pending) > QUEUE_LIMIT:
-            drain(_SHARE)
+        _queue.put(call)
 
     def drain(self) -> None:
         """Turn everything noted so far into measurements."""
-        drain()
+        _queue.drain()
 
     def _measure(self, call: _Call, batch: _Batch) -> None:
         """The measurements of one call. An answer from the cache or a replay took no inference and is only counted."""
@@ -184,14 +177,11 @@ class _Batch:
             record(amount, {**attributes, further: value})
 
 
-def drain(limit: int | None = None) -> None:
-    """Turn waiting calls, at most `limit`, into measurements; one that cannot be measured does not stop the rest."""
+def _measure_all(calls: Sequence[tuple[Any, ...]]) -> None:
+    """Turn calls into measurements; one that cannot be measured does not stop the rest."""
     batch = _Batch()
-    for _ in range(len(_pending) if limit is None else limit):
-        try:
-            call = _Call._make(_pending.popleft())
-        except IndexError:  # another thread took it
-            break
+    for item in calls:
+        call = _Call._make(item)
         try:
             call.metrics._measure(call, batch)
         except Exception:
@@ -199,8 +189,11 @@ def drain(limit: int | None = None) -> None:
     batch.finish()
 
 
+_queue: Final[Deferred[tuple[Any, ...]]] = Deferred(_measure_all)
+
+
 def _before_collection(_options: object) -> Iterable[Observation]:
-    drain()
+    _queue.drain()
     return ()
 
 
@@ -257,9 +250,3 @@ def _instrument(meter: Meter, name: str) -> Callable[..., None]:
         explicit_bucket_boundaries_advisory=described.buckets,
     )
     return histogram.record
-
-
-_pending: deque[tuple[Any, ...]] = deque()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pending.clear)  # what waits belongs to the parent, which will measure it

@@ -31,6 +31,7 @@ REQUEST_BYTES: Final = 3 * 1024 * 1024
 """Text in one request of spans; gRPC receivers refuse messages over 4 MiB, whole."""
 
 _SPAN_OVERHEAD: Final = 1_500
+_STRIDE: Final = 13
 _logger = logging.getLogger(__name__)
 
 _EXPORTERS: Final = {
@@ -169,8 +170,15 @@ def _counted(base: Any, signal: str, tally: Tally) -> Any:
     return Counted
 
 
-def _parts(spans: Sequence[Any]) -> Iterator[list[Any]]:
-    """The spans in groups whose texts stay below `REQUEST_BYTES`."""
+def _parts(spans: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The spans in groups whose texts stay below `REQUEST_BYTES`.
+
+    Weighing a span costs a third of sending it, so a few are weighed first. They are a prime number apart, because the
+    spans of one program come in a rhythm.
+    """
+    if max(map(_weight, spans[::_STRIDE]), default=0) * len(spans) <= REQUEST_BYTES:
+        yield spans
+        return
     part: list[Any] = []
     size = 0
     for span in spans:
@@ -180,8 +188,7 @@ def _parts(spans: Sequence[Any]) -> Iterator[list[Any]]:
             part, size = [], 0
         part.append(span)
         size += weight
-    if part:
-        yield part
+    yield part
 
 
 def _weight(span: Any) -> int:

@@ -303,7 +303,8 @@ def test_honeycomb():
     datasets = {path: headers.get("x-honeycomb-dataset") for path, headers in server.seen}
     assert datasets == {"/v1/traces": None, "/v1/metrics": "svc_metrics"}
     metrics = ExportMetricsServiceRequest.FromString(server.bodies["/v1/metrics"])
-    (metric,) = metrics.resource_metrics[0].scope_metrics[0].metrics
+    scopes = metrics.resource_metrics[0].scope_metrics
+    (metric,) = [metric for scope in scopes for metric in scope.metrics if metric.name == "c"]
     assert metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
     assert CANARY not in text + written
 
@@ -401,7 +402,8 @@ def test_requests_stay_small():
     assert len(parts) == 3
     huge = SimpleNamespace(attributes={"m": "x" * (REQUEST_BYTES + 1)})
     assert [len(part) for part in _parts([huge, huge])] == [1, 1]
-    assert list(_parts([])) == []
+    small = [SimpleNamespace(attributes={"m": "x"}) for _ in range(128)]
+    assert [len(part) for part in _parts(small)] == [128]
 
 
 def test_nothing_of_otlp_is_loaded_before_it_is_needed():
