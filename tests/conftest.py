@@ -26,14 +26,16 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the net
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Private XDG folders, a private store, and settings that are forgotten afterwards."""
+    """Private XDG folders, a private store, our own failures raised; settings and recorder are forgotten afterwards."""
     for kind in ("CONFIG", "STATE", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / "xdg" / kind.lower()))
     monkeypatch.setenv("LMTRACE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("LMTRACE_TEST_RAISE", "1")
     yield
-    settings = sys.modules.get("lmtrace._settings")
-    if settings is not None:
-        settings.use(None)
+    if "lmtrace._settings" in sys.modules:
+        import lmtrace
+
+        lmtrace.shutdown()
 
 
 @pytest.fixture(scope="session")

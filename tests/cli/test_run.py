@@ -39,10 +39,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``lmtrace run -- …`` to its end, in a process of its own and an empty folder."""
 
     def start(*command: str, options: tuple[str, ...] = (), **settings: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.delenv("LMTRACE_TEST_RAISE", raising=False)
         words = [sys.executable, "-m", "lmtrace", "run", *options, "--", *command]
         return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, **settings)  # type: ignore[call-overload,no-any-return]
 
