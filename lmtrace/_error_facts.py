@@ -6,12 +6,23 @@ question is put to the whole chain of errors that belongs to the call. Nothing h
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Final
 
 _LONGEST_CHAIN: Final = 16
+
+_BEFORE: Final = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+(?:Exception|Error)(?: \w+)? - (?:error - )?)+")
+"""What LiteLLM puts before the provider's words: names of classes, several times over."""
+
+_AFTER: Final = re.compile(
+    r"\s*(?:Handle with `litellm\.\w+`\.|File an issue if litellm error.*|Traceback \(most recent call last\):.*)",
+    re.DOTALL,
+)
+"""What it puts behind them."""
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -50,6 +61,25 @@ def message_of(error: BaseException) -> str:
         return message if isinstance(message, str) and message else str(error) or type(error).__name__
     except Exception:
         return type(error).__name__
+
+
+def plain_words(message: str) -> str:
+    """What the provider said, out of LiteLLM's message about it; the message itself when nothing else is in it."""
+    text = _AFTER.sub("", _BEFORE.sub("", message)).strip()
+    return _from_json(text) or text or message
+
+
+def _from_json(text: str) -> str | None:
+    """The message in an error body of OpenAI's, Anthropic's, Gemini's or Ollama's form."""
+    body = text[2:-1] if text.startswith("b'") else text.rstrip(".")
+    if not body.startswith("{"):
+        return None
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    words = error.get("message") if isinstance(error, dict) else error
+    return words if isinstance(words, str) and words else None
 
 
 def status_of(error: BaseException) -> int | None:

@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lmtrace import _errors as errors
-from lmtrace._error_facts import chain, message_of, provider_code, request_id, retry_after, status_of, text_of
+from lmtrace._error_facts import (
+    chain,
+    message_of,
+    plain_words,
+    provider_code,
+    request_id,
+    retry_after,
+    status_of,
+    text_of,
+)
 from lmtrace._errors import LMError
 
 _BY_NAME: Final[Mapping[str, type[LMError]]] = {
@@ -54,7 +63,8 @@ _BY_STATUS: Final[Mapping[int, type[LMError]]] = {
 }
 
 _TOO_LONG: Final = re.compile(
-    r"context_length_exceeded|maximum context length|context window|prompt is too long|exceeds the maximum number of tokens",
+    r"context_length_exceeded|maximum context length|context window|prompt is too long|exceeds the maximum number of tokens"
+    r"|exceeds the available context size",
     re.IGNORECASE,
 )
 """Complaints about the prompt's length that LiteLLM does not recognise as such."""
@@ -69,9 +79,6 @@ _OUR_SIDE: Final = (TypeError, AttributeError, LookupError, NameError, NotImplem
 
 _HTTP_ERRORS: Final = frozenset({"HTTPStatusError", "APIStatusError", "ClientResponseError"})
 """Classes that exist only when a server has answered."""
-
-_LIBRARY_TALK: Final = re.compile(r"^(?:litellm\.\w+: |\w+Error: |\w+Exception - (?:error - )?)+")
-"""What LiteLLM puts before the provider's words: names of classes, several times over."""
 
 _CONFLICT: Final = 409
 
@@ -95,7 +102,7 @@ def wrap_provider_error(error: Exception, *, model: str, secrets: Mapping[str, A
         model=model,
         provider=text_of(error, "llm_provider") or (model.split("/", 1)[0] if "/" in model else None),
         provider_code=provider_code(error),
-        status=None if kind in _UNANSWERED else status_of(error),
+        status=None if kind in _UNANSWERED or _is_garbled(error) else status_of(error),
         request_id=request_id(error),
         retry_after=retry_after(error),
         attempts=getattr(error, ATTEMPTS_ATTRIBUTE, 1),
@@ -109,7 +116,7 @@ _UNANSWERED: Final = frozenset({errors.LMTransportError, errors.LMUnexpectedErro
 def _clean(message: str, secrets: Mapping[str, Any]) -> str:
     from lmtrace._redactor import Redactor
 
-    return Redactor().text(_LIBRARY_TALK.sub("", message).strip() or message, secrets)
+    return Redactor().text(plain_words(message), secrets)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -123,7 +130,12 @@ def is_transient(error: BaseException) -> bool:
 
 def classify(error: Exception) -> type[LMError]:
     """The class of `LMError` that stands for an exception of a provider library."""
-    kind = _by_name(error) or _by_status(status_of(error))
+    status = status_of(error)
+    kind = _by_name(error) or _by_status(status)
+    if kind is errors.LMServerError and status is not None and status < 500:
+        kind = _by_status(status)  # LiteLLM's error for broken streams is a server's, whatever the server said
+    if _is_garbled(error):
+        return errors.LMServerError
     if kind is errors.LMInvalidRequestError:
         return _refined_request(error)
     if kind is errors.LMRateLimitError:
@@ -165,7 +177,7 @@ def _is_used_up(error: Exception) -> bool:
 def _refined_failure(error: Exception, kind: type[LMError]) -> type[LMError]:
     """LiteLLM calls almost everything that went wrong without an answer an internal error of the server."""
     causes = list(chain(error))[1:]
-    if any(_is_http(cause) for cause in causes):
+    if any(map(_is_http, causes)):
         return kind
     if _NO_KEY.search(message_of(error)):
         return errors.LMNotConfiguredError
@@ -175,6 +187,12 @@ def _refined_failure(error: Exception, kind: type[LMError]) -> type[LMError]:
     if network:
         return errors.LMTransportError if errors.LMTransportError in network else errors.LMTimeoutError
     return errors.LMUnexpectedError if any(isinstance(cause, _OUR_SIDE) for cause in causes) else kind
+
+
+def _is_garbled(error: Exception) -> bool:
+    """Whether the provider's answer was no JSON, which LiteLLM reports in a different way for each provider."""
+    causes = list(chain(error))[1:]
+    return any(type(cause).__name__ == "JSONDecodeError" for cause in causes) and not any(map(_is_http, causes))
 
 
 def _is_http(error: BaseException) -> bool:

@@ -120,6 +120,23 @@ def test_a_bug_on_our_side_is_no_connection_failure() -> None:
     assert not is_transient(error)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("litellm.RateLimitError: RateLimitError: OpenAIException - Slow down", "Slow down"),
+        ('litellm.BadRequestError: AnthropicException - {"type":"error","error":{"message":"too short"}}', "too short"),
+        ('litellm.APIError: AnthropicError - b\'{"error":{"message":"Overloaded"}}\'', "Overloaded"),
+        ('litellm.APIConnectionError: {"error":"busy"}. Handle with `litellm.APIConnectionError`.', "busy"),
+        ("No key is set\nTraceback (most recent call last):\n  File x, line 1", "No key is set"),
+        ("{not json", "{not json"),
+        ("litellm.APIError: ", "litellm.APIError: "),
+    ],
+)
+def test_provider_speaks(theirs: str, ours: str) -> None:
+    """The message is what the provider said, without what LiteLLM wraps around it."""
+    assert wrap_provider_error(Exception(theirs), model="m").message == ours
+
+
 def test_call_raises_from_the_original(way: Any, script: Any) -> None:
     """A failed call raises one of our errors, with the provider's as its cause, and keeps no entry."""
     original = litellm.BadRequestError("no such thing", **WHO)

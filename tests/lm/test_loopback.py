@@ -155,6 +155,48 @@ def test_failures(  # noqa: PLR0917
     assert KEY not in str(error)
 
 
+MODELS = {"openai/gpt-4o-mini": "openai", "anthropic/claude-haiku-4-5": "anthropic", "gemini/gemini-2.5-flash": "gemini",
+          "ollama_chat/llama3": "ollama"}  # fmt: skip
+SAME = [
+    ("fail", {"status": 401}, errors.LMAuthError),
+    ("fail", {"status": 404}, errors.LMUnsupportedModelError),
+    ("fail", {"status": 429}, errors.LMRateLimitError),
+    ("fail", {"status": 503}, errors.LMServerError),
+    ("fail", {"status": 400, "code": "context_length_exceeded"}, errors.ContextWindowExceededError),
+    ("disconnect", {}, errors.LMTransportError),
+    ("garble", {}, errors.LMServerError),
+]
+
+
+@pytest.mark.parametrize(("failure", "fields", "expected"), SAME, ids=str)
+@pytest.mark.parametrize("model", MODELS)
+def test_providers_fail_alike(  # noqa: PLR0917
+    provider: LoopbackProvider,
+    model: str,
+    failure: str,
+    fields: dict[str, Any],
+    expected: type[Exception],
+    lm: lmtrace.LM,
+) -> None:
+    """The same failure is the same error whoever the provider is, in its own words."""
+    getattr(provider, failure)(**fields)
+    base = getattr(provider, f"{MODELS[model]}_base")
+    with pytest.raises(errors.LMError) as caught:
+        lm.copy(model=model, api_base=base, num_retries=0)("hi")
+    assert type(caught.value) is expected
+    assert "litellm" not in str(caught.value)
+    assert "Exception" not in str(caught.value)
+    assert not caught.value.message.startswith("{")
+
+
+def test_streams_fail_as_answers_do(provider: LoopbackProvider, lm: lmtrace.LM) -> None:
+    """A stream that is refused because of the rate says so, also where LiteLLM calls it a broken stream."""
+    provider.fail(status=429)
+    gemini = lm.copy(model="gemini/gemini-2.5-flash", api_base=provider.gemini_base, num_retries=0)
+    with pytest.raises(errors.LMRateLimitError, match="exhausted"):
+        list(gemini.stream("hi"))
+
+
 def test_recovery(way: Any, lm: lmtrace.LM, provider: LoopbackProvider) -> None:
     """A call that succeeds in the end is one entry that counts the tries."""
     provider.fail(status=503)
