@@ -10,7 +10,8 @@ Each class has a JSON form (`to_wire`, `from_wire`) which the JSON Schema ``sche
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 
@@ -23,13 +24,6 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
     {"chat": "chat", "text": "text_completion", "responses": "chat", "embedding": "embeddings"}
 )
 """`gen_ai.operation.name` for each model type."""
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-def _nothing() -> Mapping[str, Any]:
-    """The default of a mapping; a factory, because Python 3.11 takes a mapping proxy for a mutable default."""
-    return _NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ class LMRequest:
     prompt: str | None = None
     """The bare prompt, when the user gave one instead of messages."""
 
-    kwargs: Mapping[str, Any] = field(default_factory=_nothing)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Effective parameters (`{**lm.kwargs, **call}`), `rollout_id` included, credentials never."""
 
     stream: bool = False
@@ -58,7 +52,7 @@ class LMRequest:
     server_address: str | None = None
     server_port: int | None = None
 
-    metadata: Mapping[str, Any] = field(default_factory=_nothing)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """Opaque data of the caller; stored nowhere."""
 
     @property
@@ -71,6 +65,32 @@ class LMRequest:
         """The rollout this request belongs to, or None."""
         return self.kwargs.get("rollout_id")
 
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form: every field that says something, but for `metadata`."""
+        wire: dict[str, Any] = {"model": self.model, "model_type": self.model_type}
+        for name in ("messages", "prompt", "provider", "server_address", "server_port"):
+            value = getattr(self, name)
+            if value is not None:
+                wire[name] = value
+        if self.kwargs:
+            wire["kwargs"] = dict(self.kwargs)
+        if self.stream:
+            wire["stream"] = True
+        return wire
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> LMRequest:
+        """The request a JSON form describes.
+
+        Raises:
+            ValueError: a field is unknown, missing or of the wrong type.
+        """
+        given = _fields(cls, wire)
+        if given.get("model_type", "chat") not in MODEL_TYPES:
+            raise ValueError(f"LMRequest.model_type is one of {', '.join(MODEL_TYPES)}, not {given['model_type']!r}")
+        request: LMRequest = _build(cls, given)
+        return request
+
 
 class _Part:
     """Common ground of everything an output can be made of."""
@@ -80,8 +100,8 @@ class _Part:
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON form: ``type`` and every field that is not None."""
-        wire = {"type": self.type}
-        for name in self.__slots__:
+        wire: dict[str, Any] = {"type": self.type}
+        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]  # of the subclass
             value = getattr(self, name)
             if value is not None:
                 wire[name] = value
@@ -191,25 +211,71 @@ LMPart = (
 _PARTS: dict[str, Any] = {cls.type: cls for cls in get_args(LMPart)}
 
 
+def _kind(value: Any) -> str:
+    """What a value is called in JSON."""
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _fields(owner: Any, wire: Any) -> dict[str, Any]:
+    """The fields of a JSON object, without those that are null."""
+    if not isinstance(wire, Mapping):
+        raise ValueError(f"{owner.__name__.removeprefix('_')} must be an object, not {_kind(wire)}")
+    return {name: value for name, value in wire.items() if value is not None}
+
+
+def _items(owner: Any, given: Mapping[str, Any], name: str) -> Sequence[Any]:
+    items = given.get(name, ())
+    if not isinstance(items, (list, tuple)):
+        raise ValueError(f"{owner.__name__}.{name} must be an array, not {_kind(items)}")
+    return items
+
+
 def _part_from_wire(wire: Mapping[str, Any]) -> LMPart:
-    fields = dict(wire)
-    kind = fields.pop("type", None)
+    given = _fields(_Part, wire)
+    kind = given.pop("type", None)
     cls = _PARTS.get(str(kind))
     if cls is None:
         raise ValueError(f"unknown part type {kind!r}; known are {', '.join(_PARTS)}")
-    part: LMPart = _build(cls, fields)
+    part: LMPart = _build(cls, given)
     return part
 
 
-def _build(cls: Any, fields: Mapping[str, Any]) -> Any:
-    """`cls(**fields)` with an error that names the class and the field."""
-    unknown = set(fields) - set(cls.__dataclass_fields__)
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "Mapping[str, Any]": (dict,),
+}
+
+
+@lru_cache(maxsize=32)
+def _types(cls: Any) -> dict[str, tuple[type, ...]]:
+    """The JSON types of the fields that have one, from the annotations."""
+    plain = {item.name: str(item.type).removesuffix(" | None") for item in fields(cls)}
+    return {name: _JSON_TYPES[kind] for name, kind in plain.items() if kind in _JSON_TYPES}
+
+
+def _build(cls: Any, given: Mapping[str, Any]) -> Any:
+    """`cls(**given)` with an error that names the class and the field."""
+    unknown = given.keys() - cls.__dataclass_fields__.keys()
     if unknown:
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    try:
-        return cls(**fields)
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__}: {error}") from None
+    for name, types in _types(cls).items():
+        if name in given and type(given[name]) not in types:
+            raise ValueError(f"{cls.__name__}.{name} must be {_kind(types[-1]())}, not {_kind(given[name])}")
+    for item in fields(cls):
+        if item.name not in given and item.default is MISSING and item.default_factory is MISSING:
+            raise ValueError(f"{cls.__name__}.{item.name} is missing")
+    return cls(**given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,17 +319,17 @@ class LMOutput:
             wire["truncated"] = True
         if self.logprobs is not None:
             wire["logprobs"] = self.logprobs
-        if self.provider_data:
+        if self.provider_data is not None:
             wire["provider_data"] = self.provider_data
-        if self.metadata:
+        if self.metadata is not None:
             wire["metadata"] = self.metadata
         return wire
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> LMOutput:
-        fields = dict(wire)
-        fields["parts"] = tuple(_part_from_wire(part) for part in fields.get("parts", ()))
-        output: LMOutput = _build(cls, fields)
+        given = _fields(cls, wire)
+        given["parts"] = tuple(_part_from_wire(part) for part in _items(cls, given, "parts"))
+        output: LMOutput = _build(cls, given)
         return output
 
 
@@ -289,7 +355,7 @@ class LMUsage:
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> LMUsage:
-        usage: LMUsage = _build(cls, wire)
+        usage: LMUsage = _build(cls, _fields(cls, wire))
         return usage
 
 
@@ -333,9 +399,9 @@ class LMResponse:
             wire["cost"] = self.cost
         if self.response_id is not None:
             wire["response_id"] = self.response_id
-        if self.provider_data:
+        if self.provider_data is not None:
             wire["provider_data"] = self.provider_data
-        if self.metadata:
+        if self.metadata is not None:
             wire["metadata"] = self.metadata
         return wire
 
@@ -346,11 +412,11 @@ class LMResponse:
         Raises:
             ValueError: a field or part type is unknown, a required one is missing, or a value is out of range.
         """
-        fields = dict(wire)
-        fields["outputs"] = tuple(LMOutput.from_wire(output) for output in fields.get("outputs", ()))
-        if fields.get("usage") is not None:
-            fields["usage"] = LMUsage.from_wire(fields["usage"])
-        response: LMResponse = _build(cls, fields)
+        given = _fields(cls, wire)
+        given["outputs"] = tuple(LMOutput.from_wire(output) for output in _items(cls, given, "outputs"))
+        if "usage" in given:
+            given["usage"] = LMUsage.from_wire(given["usage"])
+        response: LMResponse = _build(cls, given)
         return response
 
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from lmtrace._data import LMOutput, LMRequest, LMResponse, LMToolCallPart, LMUsage
+from lmtrace._data import LMOutput, LMRequest, LMResponse, LMTextPart, LMToolCallPart, LMUsage
 
 ServedBy = Literal["provider", "cache", "replay"]
 """Where an answer came from."""
@@ -34,8 +33,6 @@ DSPY_KEYS: Final = (
 )
 """The keys of DSPy's history entries, in DSPy's order."""
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallError:
@@ -54,7 +51,7 @@ class RunInfo:
 
     run_id: str
     name: str
-    tags: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -189,9 +186,8 @@ def isoformat(timestamp_ns: int) -> str:
 def dspy_output(output: LMOutput) -> str | dict[str, Any]:
     """A candidate as `dspy.LM` returns it: its text, or a dictionary when there is more than text."""
     parts = output.parts
-    if len(parts) == 1 and parts[0].type == "text" and output.logprobs is None:
-        text: str = parts[0].text  # type: ignore[union-attr]
-        return text
+    if len(parts) == 1 and type(part := parts[0]) is LMTextPart and output.logprobs is None:
+        return part.text
     return _rich_output(output)
 
 
