@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from lmtrace._places import default_store, project_root, user_config
+
 AUTO: Final = "auto"
 """The default of `store`: `.lmtrace` in the project, else the user's state folder."""
 
@@ -40,7 +42,7 @@ class Settings:
     content: str = "no_content"
     """Message content in telemetry: ``no_content``, ``span_only``, ``event_only`` or ``span_and_event``."""
 
-    otlp: str | None = None
+    otlp: str | None = field(default=None, repr=False)
     """OTLP endpoint to set up, or a preset (``jaeger``, ``honeycomb``); None leaves the application's providers alone."""
 
     otlp_protocol: str = "http/protobuf"
@@ -64,7 +66,7 @@ class Settings:
     durability: str = "process"
     """``process`` (survives the process), ``power`` (survives a power cut) or ``none``."""
 
-    redact: tuple[Any, ...] = ()
+    redact: tuple[Any, ...] = field(default=(), repr=False)
     """Extra redactors: texts, compiled patterns, or callables from text to text."""
 
     exporters: tuple[Any, ...] = ()
@@ -105,10 +107,10 @@ def _boolean(value: Any) -> bool:
 
 
 def _count(value: Any) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError(f"must be zero or more, not {number}")
-    return number
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isdecimal():
+        raise ValueError(f"must be a whole number, zero or more, not {value!r}")
+    return int(text)
 
 
 def _optional(value: Any) -> str | None:
@@ -132,6 +134,27 @@ def _objects(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
 
 
+def _redactors(value: Any) -> tuple[Any, ...]:
+    from lmtrace._redactor import as_callable
+
+    redactors = _objects(value)
+    for item in redactors:
+        try:
+            as_callable(item)
+        except TypeError as error:
+            raise ValueError(f"is not valid: {error}") from None
+    return redactors
+
+
+def _exporters(value: Any) -> tuple[Any, ...]:
+    exporters = _objects(value)
+    for item in exporters:
+        missing = [name for name in ("export", "force_flush", "shutdown") if not callable(getattr(item, name, None))]
+        if missing or isinstance(item, type):
+            raise ValueError(f"needs exporters, objects with export, force_flush and shutdown, not {item!r}")
+    return exporters
+
+
 def _headers(value: Any) -> Mapping[str, str]:
     if isinstance(value, str):
         pairs = [item.split("=", 1) for item in value.split(",") if item.strip()]
@@ -144,8 +167,10 @@ def _headers(value: Any) -> Mapping[str, str]:
 def _store(value: Any) -> Path | None:
     if value is None or str(value).strip().lower() in OFF:
         return None
-    if str(value).strip().lower() == AUTO:
+    if value is True or str(value).strip().lower() == AUTO:
         return default_store()
+    if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+        raise ValueError(f"must be a folder, {AUTO!r} or 'off', not {value!r}")
     return Path(value).expanduser().absolute()
 
 
@@ -161,8 +186,8 @@ PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "cost_attributes": _boolean,
     "compat": _names,
     "durability": _choice("process", "power", "none"),
-    "redact": _objects,
-    "exporters": _objects,
+    "redact": _redactors,
+    "exporters": _exporters,
     "callbacks": _objects,
     "disable_history": _boolean,
     "max_history_size": _count,
@@ -175,71 +200,113 @@ SECRET_SETTINGS: Final = frozenset({"otlp_headers"})
 """Settings whose values are never shown."""
 
 
+_CAUTIOUS: Final[dict[str | None, tuple[str, Any]]] = {
+    "store": ("store", None),
+    "content": ("content", "no_content"),
+    "capture": ("capture", "metadata"),
+    "redact": ("capture", "metadata"),
+    None: ("capture", "metadata"),
+}
+"""What holds instead of a value that makes no sense, or a file that cannot be read: less is recorded, never more."""
+
+
 def resolve(
     flags: Mapping[str, Any] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     directory: Path | None = None,
+    refused: Callable[[str], object] | None = None,
 ) -> Settings:
     """The settings that hold for a process started in `directory` with `environ`, `flags` before everything else.
+
+    Args:
+        flags: What was said in code or on the command line.
+        environ: The environment; that of the process by default.
+        directory: Where the project is looked for; the current directory by default.
+        refused: Told what is wrong in a source, which is then left out, instead of an error being raised.
 
     Raises:
         UnknownOptionError: a source names a setting that does not exist; the message has the nearest valid name.
         SettingsError: a value is not valid; the message names the setting and its source.
     """
-    environ = os.environ if environ is None else environ
-    directory = Path.cwd() if directory is None else directory
+    from lmtrace._errors import SettingsError
+
     values: dict[str, Any] = {"store": default_store(directory)}
     sources = {item.name: "default" for item in fields(Settings) if item.name != "sources"}
-    for source, given in reversed(_layers(flags or {}, environ, directory)):
-        for name, value in given.items():
-            values[name] = _parsed(name, value, source)
-            sources[name] = source
+    for source, read in reversed(_layers(flags or {}, os.environ if environ is None else environ, directory)):
+        name = None
+        try:
+            for name, value in read().items():
+                values[name] = _parsed(name, value, source)
+                sources[name] = source
+        except SettingsError as error:
+            if refused is None:
+                raise
+            refused(str(error))
+            if name in _CAUTIOUS:
+                instead, value = _CAUTIOUS[name]
+                values[instead], sources[instead] = value, f"{source} (not valid)"
     return Settings(**values, sources=MappingProxyType(sources))
 
 
-def _layers(
-    flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path
-) -> list[tuple[str, Mapping[str, Any]]]:
-    """The sources that have something to say, the strongest first."""
+_Source = tuple[str, Callable[[], Mapping[str, Any]]]
+
+
+def _layers(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path | None) -> list[_Source]:
+    """The sources that may have something to say, the strongest first, and how to read them."""
     project = project_root(directory)
-    layers: list[tuple[str, Mapping[str, Any]]] = [("configure()", flags)]
-    layers += [(variable, {name: value}) for variable, name, value in _environment(environ)]
-    if OTEL_CONTENT in environ:
-        layers.append((OTEL_CONTENT, {"content": environ[OTEL_CONTENT]}))
+    layers: list[_Source] = [_given("configure()", name, value) for name, value in flags.items()]
+    layers += [
+        _given(variable, variable.removeprefix("LMTRACE_").lower(), value)
+        for variable, value in environ.items()
+        if variable.startswith("LMTRACE_") and not variable.startswith(_NO_SETTINGS) and value
+    ]
+    if environ.get(OTEL_CONTENT):
+        layers.append(_given(OTEL_CONTENT, "content", environ[OTEL_CONTENT]))
     if project is not None:
-        layers.append(_table(project / "pyproject.toml", "tool", "lmtrace"))
-    layers.append(_table(_user_config(environ)))
+        layers += _table(project / "pyproject.toml", "tool", "lmtrace")
+    layers += _table(user_config(environ))
     return layers
 
 
-def _environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """``LMTRACE_*`` variables that are settings; an unknown one is an error, as a misspelt option is."""
-    found = []
-    for variable, value in environ.items():
-        if not variable.startswith("LMTRACE_") or variable in _OTHER_VARIABLES or variable.startswith("LMTRACE_TEST_"):
-            continue
-        found.append((variable, variable.removeprefix("LMTRACE_").lower(), value))
-    return found
+def _given(source: str, name: str, value: Any) -> _Source:
+    return source, lambda: {name: value}
 
 
-_OTHER_VARIABLES: Final = frozenset({"LMTRACE_RUN_ID", "LMTRACE_RUN_NAME", "LMTRACE_RUN_STATUS"})
-"""Variables of the commands, which are not settings."""
+_NO_SETTINGS: Final = ("LMTRACE_RUN_", "LMTRACE_TEST_")
+"""Beginnings of variables that are not settings: those of the commands and of our tests."""
 
 
-def _table(path: Path, *keys: str) -> tuple[str, Mapping[str, Any]]:
-    from lmtrace._errors import SettingsError
-
+def _table(path: Path, *keys: str) -> list[_Source]:
+    """One source for each setting in a file, or one that raises when the file cannot be understood."""
     source = f"{path} [{'.'.join(keys)}]" if keys else str(path)
     try:
-        table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return source, {}
+        text = path.read_bytes()
+    except OSError:
+        return []
+    try:
+        table: Any = tomllib.loads(text.decode())
+        for key in keys:
+            table = table.get(key, {})
+        return [_given(source, name, _beside(path, name, value)) for name, value in table.items()]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    for key in keys:
-        table = table.get(key, {})
-    return source, table
+        reason = f"{path} is not valid TOML: {error}"
+    except AttributeError:
+        reason = f"{source} is not a table"
+    return [(source, lambda: _refuse(reason))] if not keys or b"lmtrace" in text else []
+
+
+def _refuse(reason: str) -> Mapping[str, Any]:
+    from lmtrace._errors import SettingsError
+
+    raise SettingsError(reason)
+
+
+def _beside(path: Path, name: str, value: Any) -> Any:
+    """A store named in a file is meant from where that file is, wherever the program runs."""
+    if name != "store" or not isinstance(value, str) or value.strip().lower() in {AUTO, "", *OFF}:
+        return value
+    return path.parent / Path(value).expanduser()
 
 
 def _parsed(name: str, value: Any, source: str) -> Any:
@@ -254,49 +321,19 @@ def _parsed(name: str, value: Any, source: str) -> Any:
         raise SettingsError(f"setting {shown} {error}") from None
 
 
-def project_root(directory: Path | None = None) -> Path | None:
-    """The nearest folder at or above `directory` that is a project, or None; the home folder and above never are."""
-    start = Path.cwd() if directory is None else directory
-    home = Path.home()
-    for folder in (start, *start.parents):
-        if folder in (home, folder.parent):
-            return None
-        if any((folder / mark).exists() for mark in (".lmtrace", "pyproject.toml", ".git", "setup.py")):
-            return folder
-    return None
-
-
-def default_store(directory: Path | None = None) -> Path:
-    """Where the store is when nobody says otherwise."""
-    project = project_root(directory)
-    if project is not None:
-        return project / ".lmtrace"
-    import platformdirs
-
-    return Path(platformdirs.user_state_path("lmtrace")) / "store"
-
-
-def _user_config(environ: Mapping[str, str]) -> Path:
-    if "XDG_CONFIG_HOME" in environ:
-        return Path(environ["XDG_CONFIG_HOME"]) / "lmtrace" / "config.toml"
-    import platformdirs
-
-    return Path(platformdirs.user_config_path("lmtrace")) / "config.toml"
-
-
 _active: Settings | None = None
 
 
 def current() -> Settings:
-    """The settings of this process; resolved on first use. Never raises: what is wrong in the environment is logged."""
+    """The settings of this process; resolved on first use. Never raises: what is wrong in a source is logged."""
     global _active
     if _active is None:
-        try:
-            _active = resolve()
-        except Exception as error:
-            logging.getLogger("lmtrace").warning("lmtrace goes on with default settings: %s", error)
-            _active = Settings(store=default_store())
+        _active = resolve(refused=_warn)
     return _active
+
+
+def _warn(reason: str) -> None:
+    logging.getLogger("lmtrace").warning("lmtrace goes on without a setting: %s", reason)
 
 
 def use(settings: Settings | None) -> None:

@@ -50,10 +50,12 @@ def command(*, store: Path | None) -> None:
 
 def _demo_store(given: Path | None) -> Path:
     with settings_errors():
-        from lmtrace._settings import default_store
+        from lmtrace._places import default_store
 
         default = default_store()
-    return given.expanduser().absolute() if given is not None else default.with_name(f"{default.name}-demo")
+    if given is not None:
+        return given.expanduser().absolute()
+    return default.with_name(f"{default.name}-demo") if default is not None else Path(".lmtrace-demo").absolute()
 
 
 def _record() -> str:
