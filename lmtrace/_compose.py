@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
+import weakref
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from lmtrace import _recorder
 from lmtrace._exporter import Exporter
 from lmtrace._failures import failures
 from lmtrace._settings import Settings
+
+if TYPE_CHECKING:
+    from lmtrace_exporters._store import Durability
 
 EXIT_BUDGET_MS: Final = 2_000.0
 """Milliseconds that everything of ours together may delay the end of the process."""
@@ -45,7 +50,10 @@ def build(settings: Settings) -> _recorder.Recorder:
     from lmtrace._metrics import Metrics
     from lmtrace._version import __version__
 
-    _set_up_telemetry(settings)
+    try:
+        _set_up_telemetry(settings)
+    except Exception as error:  # rows are recorded whatever becomes of telemetry
+        failures.note("setting up OTLP", error, f" Reason: {error}")
     about: dict[str, Any] = {"schema_url": names.SCHEMA_URL}
     logger = _logs.get_logger(names.SCOPE_NAME, __version__, **about)
     return _recorder.Recorder(
@@ -63,7 +71,7 @@ def _exporters(settings: Settings) -> Sequence[Exporter]:
         from lmtrace_exporters import StoreExporter
 
         try:
-            exporters.insert(0, StoreExporter(settings.store, durability=settings.durability))
+            exporters.insert(0, StoreExporter(settings.store, durability=cast("Durability", settings.durability)))
         except Exception as error:
             failures.note(f"opening the store {settings.store}", error, f" Reason: {error}")
     return exporters
@@ -89,42 +97,74 @@ def _set_up_telemetry(settings: Settings) -> None:
     )
 
 
-def close(recorder: _recorder.Recorder, timeout_millis: float = EXIT_BUDGET_MS) -> None:
-    """Shut the recorder's own exporters down; those the user passed are the user's to close, and are flushed."""
+def retire(recorder: _recorder.Recorder) -> None:
+    """Flush a recorder that others have replaced; its own exporters close when the last call begun with it has ended.
+
+    What the user passed as `exporters` is the user's to close.
+    """
+    flush_exporters(recorder.exporters, time.monotonic() + EXIT_BUDGET_MS / 1000)
+    weakref.finalize(recorder, _shut_down, _own(recorder), EXIT_BUDGET_MS).atexit = False
+    _retired.add(recorder)
+
+
+_retired: weakref.WeakSet[_recorder.Recorder] = weakref.WeakSet()
+
+
+def _own(recorder: _recorder.Recorder) -> list[Exporter]:
     theirs = recorder.settings.exporters
-    for exporter in recorder.exporters:
+    return [exporter for exporter in recorder.exporters if not any(exporter is other for other in theirs)]
+
+
+def _shut_down(exporters: Sequence[Exporter], timeout_millis: float) -> None:
+    for exporter in exporters:
         try:
-            if any(exporter is other for other in theirs):
-                exporter.force_flush(timeout_millis)
-            else:
-                exporter.shutdown(timeout_millis)
+            exporter.shutdown(timeout_millis)
         except Exception as error:
             failures.note(f"closing {type(exporter).__name__}", error)
 
 
-def flush_all(recorder: _recorder.Recorder, deadline: float) -> bool:
-    """Bring rows and telemetry to their destinations by `deadline` (monotonic seconds); tell whether all of it got there."""
-    if recorder.metrics is not None:
-        recorder.metrics.drain()
-    sinks: list[Flushable] = [*recorder.exporters]
-    if _telemetry is not None:
-        sinks.append(_telemetry)
+def flush_exporters(exporters: Sequence[Flushable], deadline: float) -> bool:
+    """Flush one after the other, until `deadline` (monotonic seconds); tell whether all was done in time."""
     done = True
-    for sink in sinks:
+    for exporter in exporters:
         try:
-            done &= sink.force_flush(max(0.0, deadline - time.monotonic()) * 1000)
+            done &= bool(exporter.force_flush(_left(deadline)))
         except Exception as error:
-            failures.note(f"flushing {type(sink).__name__}", error)
+            failures.note(f"flushing {type(exporter).__name__}", error)
             done = False
     return done
+
+
+def flush_all(recorder: _recorder.Recorder | None, deadline: float) -> bool:
+    """Bring rows and telemetry to their destinations by `deadline` (monotonic seconds); tell whether all of it got there."""
+    recorders = [*_retired, *([recorder] if recorder is not None else [])]
+    for each in recorders:
+        if each.metrics is not None:
+            each.metrics.drain()
+    done = flush_exporters([exporter for each in recorders for exporter in each.exporters], deadline)
+    return flush_exporters([_telemetry] if _telemetry is not None else [], deadline) and done
+
+
+def _left(deadline: float) -> float:
+    """Milliseconds until `deadline`."""
+    return max(0.0, deadline - time.monotonic()) * 1000
 
 
 @atexit.register
 def _at_exit() -> None:
     """Close what is open, within `EXIT_BUDGET_MS` in total: the store first, because rows are the record of truth."""
     deadline = time.monotonic() + EXIT_BUDGET_MS / 1000
-    recorder = _recorder.replace(None)
-    if recorder is not None:
-        close(recorder, EXIT_BUDGET_MS / 2)
+    _drop_streams()
+    last = _recorder.replace(None)
+    for recorder in [*([last] if last is not None else []), *_retired]:
+        _shut_down(_own(recorder), _left(deadline) / 2)
+        flush_exporters(recorder.settings.exporters, deadline)
     if _telemetry is not None:
-        _telemetry.shutdown(max(0.0, deadline - time.monotonic()) * 1000)
+        _telemetry.shutdown(_left(deadline))
+
+
+def _drop_streams() -> None:
+    """Record the streams that nobody will read to their end."""
+    traced = sys.modules.get("lmtrace._traced")
+    if traced is not None:
+        traced.drop_running()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from lmtrace import _settings
@@ -27,21 +29,20 @@ def configure(**settings: Any) -> None:
     """
     resolved = _settings.resolve({**_flags, **settings})
     _flags.update(settings)
-    _settings.use(resolved)
-    _drop_recorder()
+    _drop_recorder(resolved)
 
 
-def _drop_recorder() -> None:
-    """Forget the recorder, so that the next call makes one; without having imported OpenTelemetry for nothing."""
-    import sys
-
-    if "lmtrace._recorder" not in sys.modules:
+def _drop_recorder(settings: _settings.Settings | None) -> None:
+    """Change the settings and forget the recorder, so that the next call makes one."""
+    recorder = sys.modules.get("lmtrace._recorder")
+    if recorder is None:  # nothing was recorded yet, and OpenTelemetry need not be imported
+        _settings.use(settings)
         return
-    from lmtrace import _compose, _recorder
-
-    before = _recorder.replace(None)
+    before = recorder.forget(settings)
     if before is not None:
-        _compose.close(before)
+        from lmtrace import _compose
+
+        _compose.retire(before)
 
 
 def flush(timeout: float = 30.0) -> bool:
@@ -53,19 +54,18 @@ def flush(timeout: float = 30.0) -> bool:
     Returns:
         Whether everything got there in time.
     """
-    deadline = time.monotonic() + timeout
-    from lmtrace import _compose, _recorder
-
-    recorder = _recorder._current
-    return True if recorder is None else _compose.flush_all(recorder, deadline)
+    compose, recorder = sys.modules.get("lmtrace._compose"), sys.modules.get("lmtrace._recorder")
+    if compose is None or recorder is None:  # nothing was recorded
+        return True
+    done: bool = compose.flush_all(recorder._current, time.monotonic() + timeout)
+    return done
 
 
 def shutdown() -> None:
     """Flush, close the store and forget the configuration. A later call starts afresh; rarely needed, exit does it."""
     flush(2.0)
-    _drop_recorder()
     _flags.clear()
-    _settings.use(None)
+    _drop_recorder(None)
 
 
 def stats() -> dict[str, Any]:
@@ -75,13 +75,12 @@ def stats() -> dict[str, Any]:
         `failures`: count by kind; `last_failures`: the newest of each kind, without content; `exporters`: the figures
         of each exporter that has some, such as rows written, buffered and dropped by the store.
     """
-    import sys
-
     exporters = {}
     module = sys.modules.get("lmtrace._recorder")
     recorder = module._current if module is not None else None
     for exporter in recorder.exporters if recorder is not None else ():
         figures = getattr(exporter, "stats", None)
         if callable(figures):
-            exporters[type(exporter).__name__] = figures()
+            with suppress(Exception):  # an exporter of the user's
+                exporters[type(exporter).__name__] = figures()
     return {"failures": failures.counts(), "last_failures": failures.last(), "exporters": exporters}

@@ -82,6 +82,16 @@ def replace(recorder: Recorder | None) -> Recorder | None:
     return before
 
 
+def forget(settings: _settings.Settings | None) -> Recorder | None:
+    """Change the settings, so that the next call makes a new recorder; returns the one before.
+
+    Both under one lock: another thread that is just making a recorder must not bring the old settings back.
+    """
+    with _lock:
+        _settings.use(settings)
+        return replace(None)
+
+
 def _renew_lock() -> None:
     """In a forked child: a thread that is not here may have held it."""
     global _lock
