@@ -27,6 +27,7 @@ def make_calls(provider: LoopbackProvider) -> lmtrace.Run:
     """Make the demo's calls in one run: plain, streamed, with a tool, two rollouts, and one that fails."""
     litellm.suppress_debug_info = True  # or it prints a banner when a call fails
     there: dict[str, Any] = {"api_base": provider.openai_base, "api_key": "none-needed"}
+    _warm_up(there)
     lmtrace.instrument()
     with lmtrace.run("demo", tags={"purpose": "a first look"}) as run:
         _ask(provider, there)
@@ -35,6 +36,14 @@ def make_calls(provider: LoopbackProvider) -> lmtrace.Run:
         _two_rollouts(provider, there)
         _fail(provider, there)
     return run
+
+
+def _warm_up(there: dict[str, Any]) -> None:
+    """Let LiteLLM import what it imports with its first calls, seconds of it, before anything is timed and recorded."""
+    messages = [{"role": "user", "content": "Hello?"}]
+    litellm.completion(MODEL, messages, tools=[WEATHER_TOOL], **there)
+    for _ in litellm.completion(MODEL, messages, stream=True, **there):
+        pass
 
 
 def _ask(provider: LoopbackProvider, there: dict[str, Any]) -> None:
