@@ -26,7 +26,7 @@ from lmtrace import _scope, _settings
 from lmtrace import _semconv as names
 from lmtrace._attributes import end_attributes, span_name, start_attributes
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_output
+from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_outputs
 from lmtrace._exporter import Exporter, Record
 from lmtrace._failures import failures
 from lmtrace._ids import Clock, Uuid7
@@ -53,6 +53,11 @@ _inside: ContextVar[bool] = ContextVar("lmtrace.inside_recording", default=False
 def current() -> Recorder:
     """The recorder of this process, made from the settings on first use."""
     return _current if _current is not None else _first()
+
+
+def current_or_none() -> Recorder | None:
+    """The recorder of this process, if there is one yet."""
+    return _current
 
 
 def _first() -> Recorder:
@@ -352,7 +357,7 @@ class CallRecord:
             request=self.request,
             response=response,
             error=None if error is None else self._error(error),
-            outputs=[] if response is None else [dspy_output(output) for output in response.outputs],
+            outputs=[] if response is None else dspy_outputs(response.outputs),
             served_by=served_by,
             request_key=self._request_key,
             attempts=self._attempts,

@@ -249,6 +249,11 @@ def resolve(
     return Settings(**values, sources=MappingProxyType(sources))
 
 
+def only(flags: Mapping[str, Any]) -> Settings:
+    """The defaults and `flags`, whatever the environment and the files say."""
+    return Settings(**{name: _parsed(name, value, "configure()") for name, value in flags.items()})
+
+
 _Source = tuple[str, Callable[[], Mapping[str, Any]]]
 
 
@@ -336,7 +341,8 @@ def _warn(reason: str) -> None:
     logging.getLogger("lmtrace").warning("lmtrace goes on without a setting: %s", reason)
 
 
-def use(settings: Settings | None) -> None:
-    """Make `settings` those of the process; None forgets them, so that the next use resolves them again."""
+def use(settings: Settings | None) -> Settings | None:
+    """Make `settings` those of the process and return the ones before; None means to resolve them at the next use."""
     global _active
-    _active = settings
+    before, _active = _active, settings
+    return before
