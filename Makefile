@@ -28,7 +28,8 @@ format: $(VENV)/.lint  ## let ruff repair what it can
 
 types: $(VENV)/.lint  ## mypy --strict on the package, pyright on the public interface
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/mypy tests/typing/api.py
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.ready  ## what a recorded call costs its caller, beside a bare call
 	$(BIN)/python benchmarks/call.py $(ARGS)
