@@ -191,6 +191,33 @@ def test_retries_of_litellm_are_attempts_of_one_call(
     assert len([event for event in span.events if "attempt" in event.name]) == 1
 
 
+def test_the_retries_inside_a_call_are_its_attempts(
+    instrumented: Captured, provider: LoopbackProvider, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`num_retries` of LiteLLM, after the client's own: the error of the first attempt is told too."""
+    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_, **__: 0.0)
+    for ask in (litellm.completion, lambda *args, **kwargs: asyncio.run(litellm.acompletion(*args, **kwargs))):
+        provider.fail(status=500, times=2)
+        ask(CHAT, MESSAGES, num_retries=1, **openai)
+    assert [row["attempts"] for row in instrumented.rows] == [2, 2]
+    assert len(instrumented.spans) == 2
+
+
+def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own(
+    instrumented: Captured, provider: LoopbackProvider, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteLLM runs callbacks in the context of the call that is over by then."""
+
+    def judge(kwargs: Any, *rest: Any) -> None:
+        if kwargs["model"] == "gpt-4o-mini":
+            litellm.completion("openai/gpt-4o", MESSAGES, **openai)
+
+    monkeypatch.setattr(litellm, "success_callback", [judge])
+    litellm.completion(CHAT, MESSAGES, **openai)
+    instrumented.wait_for(rows=2)
+    assert {row["model"] for row in instrumented.rows} == {CHAT, "openai/gpt-4o"}
+
+
 def routed(openai: dict[str, Any], first: str = CHAT, second: str = "openai/gpt-4o") -> litellm.Router:
     deployments = [("fast", first), ("strong", second)]
     models = [{"model_name": name, "litellm_params": {"model": model, **openai}} for name, model in deployments]

@@ -68,8 +68,9 @@ def begin(
 ) -> Watch | None:
     """Begins to record a call; None where it belongs to another one or cannot be read, and simply has to be made."""
     try:
-        if active_call() is not None or is_half_of_async(kwargs):
-            return None
+        outer = active_call()
+        if (outer is not None and outer.entry is None) or is_half_of_async(kwargs):
+            return None  # an outer call that is over only left its context behind, as for callbacks of LiteLLM
         request, secrets = request_of(model_type, args, kwargs, names, router)
         return Watch(current().start(request, secrets), model_type)
     except Exception as error:

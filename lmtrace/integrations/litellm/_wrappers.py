@@ -72,8 +72,14 @@ def wrap_retries(original: Callable[..., Any], model_type: ModelType) -> Callabl
         _watch.retrying()
         return recorded(*args, **kwargs)
 
-    setattr(wrapper, ORIGINAL, original)
-    return wrapper
+    @functools.wraps(original)
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        _watch.retrying()
+        return await recorded(*args, **kwargs)
+
+    chosen = async_wrapper if inspect.iscoroutinefunction(original) else wrapper
+    setattr(chosen, ORIGINAL, original)
+    return chosen
 
 
 def wrap_hop(original: Callable[..., Any]) -> Callable[..., Any]:
