@@ -142,11 +142,7 @@ def run_tracer(name: str, address: str, rounds: int) -> dict[str, float]:
     def call() -> None:
         litellm.completion("openai/gpt-4o-mini", MESSAGES, mock_response=ANSWER, temperature=0.7, max_tokens=1000)
 
-    def leave() -> None:
-        flush()
-        off()
-
-    arms = [Arm("off", call), Arm("on", call, prepare=on, settle=leave)]
+    arms = [Arm("off", call, prepare=off), Arm("on", call, prepare=on, settle=flush)]
     measure(arms, rounds=rounds, block=50)
     bare, traced = arms
     return {

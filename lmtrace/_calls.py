@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from lmtrace import _options, _secrets
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._entry import dspy_output
+from lmtrace._entry import dspy_outputs
 from lmtrace._errors import LMConfigurationError
 from lmtrace._providers import UNKNOWN, identity
 
@@ -122,7 +122,7 @@ def _address(url: str | None) -> tuple[str | None, int | None]:
 
 def outputs_of(response: LMResponse) -> list[str | dict[str, Any]]:
     """The candidates as a call returns them."""
-    return [dspy_output(output) for output in response.outputs]
+    return dspy_outputs(response.outputs)
 
 
 def warn_truncated(response: LMResponse, request: LMRequest) -> None:

@@ -6,7 +6,7 @@ for everything else. It knows the columns of the store (`columns`), and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -183,30 +183,37 @@ def isoformat(timestamp_ns: int) -> str:
     return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
 
 
-def dspy_output(output: LMOutput) -> str | dict[str, Any]:
-    """A candidate as `dspy.LM` returns it: its text, or a dictionary when there is more than text."""
+def dspy_outputs(outputs: Sequence[LMOutput]) -> list[str | dict[str, Any]]:
+    """Candidates as `dspy.LM` returns them: texts, or dictionaries for all as soon as one has more than text."""
+    if len(outputs) == 1 and (text := _plain_text(outputs[0])) is not None:
+        return [text]
+    rich = [_rich_output(output) for output in outputs]
+    if all(len(fields) == 1 for fields in rich):
+        return [fields["text"] if fields["text"] is not None else "" for fields in rich]
+    return [*rich]
+
+
+def _plain_text(output: LMOutput) -> str | None:
+    """The text of a candidate that is one text and nothing else; the quick way for nearly all of them."""
     parts = output.parts
     if len(parts) == 1 and type(part := parts[0]) is LMTextPart and output.logprobs is None:
         return part.text
-    return _rich_output(output)
+    return None
 
 
-def _rich_output(output: LMOutput) -> str | dict[str, Any]:
-    extra: dict[str, Any] = {}
+def _rich_output(output: LMOutput) -> dict[str, Any]:
+    fields: dict[str, Any] = {"text": output.text}
     if (reasoning := output.reasoning) is not None:
-        extra["reasoning_content"] = reasoning
+        fields["reasoning_content"] = reasoning
     if output.logprobs is not None:
-        extra["logprobs"] = output.logprobs
+        fields["logprobs"] = output.logprobs
     calls = [_tool_call(part) for part in output.of_type("tool_call") if isinstance(part, LMToolCallPart)]
     if calls:
-        extra["tool_calls"] = calls
+        fields["tool_calls"] = calls
     citations = [part.to_wire() for part in output.of_type("citation")]
     if citations:
-        extra["citations"] = citations
-    text = output.text
-    if not extra:
-        return text if text is not None else ""
-    return {"text": text, **extra}
+        fields["citations"] = citations
+    return fields
 
 
 def _tool_call(part: LMToolCallPart) -> dict[str, Any]:

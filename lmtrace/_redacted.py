@@ -13,7 +13,7 @@ from typing import Any
 
 from lmtrace import _wire
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._entry import HistoryEntry, dspy_output
+from lmtrace._entry import HistoryEntry, dspy_outputs
 from lmtrace._redactor import Redactor
 from lmtrace._rows import Asked
 
@@ -25,7 +25,7 @@ def redacted_entry(
     clean = _Cleaner(redactor, secrets)
     messages = _wire.dumps(entry.request.messages) if asked is None else asked.messages
     request, response = clean.request(entry.request, messages), clean.response(entry.response)
-    outputs = [] if response is None else [dspy_output(output) for output in response.outputs]
+    outputs = [] if response is None else dspy_outputs(response.outputs)
     return dataclasses.replace(entry, request=request, response=response, outputs=outputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -118,12 +119,13 @@ class Run:
             "timestamp": isoformat(self._started_ns),
             "duration_ms": duration_ms,
             "name": self.name,
+            "span_kind": "run",
             "status": "error" if error is not None else "ok",
             "error_type": None if error is None else type(error).__qualname__,
-            "attributes": {"lmtrace.run": True},
             "schema_version": SCHEMA_VERSION,
             "lmtrace_version": __version__,
             "host": HOST,
+            "pid": os.getpid(),
             "thread": threading.current_thread().name,
         }
         add_run(row, self.info)

@@ -82,7 +82,7 @@ SPAN_COLUMNS: Final[dict[str, str]] = {
     "timestamp": "TIMESTAMPTZ",
     "duration_ms": "DOUBLE",
     "name": "VARCHAR",
-    "kind": "VARCHAR",
+    "span_kind": "VARCHAR",
     "scope": "VARCHAR",
     "status": "VARCHAR",
     "error_type": "VARCHAR",
@@ -98,4 +98,6 @@ SPAN_COLUMNS: Final[dict[str, str]] = {
     "pid": "INTEGER",
     "thread": "VARCHAR",
 }
-"""One row per stored span that is not an LM call: runs now, modules, tools and adapters with DSPy."""
+"""One row per stored span that is not an LM call: runs now, modules, tools and adapters with DSPy.
+
+`span_kind` says which; the `spans` view calls it `kind`, a word that a journal line needs for itself."""

@@ -24,7 +24,7 @@ AT_IMPORT = {
 """What must not be in `sys.modules` after a bare import."""
 
 HELPERS = {
-    "lmtrace": {"orjson", "platformdirs", "tenacity", "opentelemetry"},
+    "lmtrace": {"orjson", "platformdirs", "opentelemetry"},
     "lmtrace._cli": {"click"},
     "lmtrace._cli._demo_calls": {"litellm"},  # the demo's program, imported when the demo runs
     "lmtrace.integrations": {"litellm", "dspy", "opentelemetry"},

@@ -38,9 +38,9 @@ FROM (FROM asked UNION ALL FROM prompted UNION ALL FROM answered)
 """
 
 _SPANS: Final = """
-SELECT * FROM stored_spans UNION ALL BY NAME
+SELECT * RENAME (span_kind AS kind) FROM stored_spans UNION ALL BY NAME
 SELECT span_id, trace_id, parent_span_id, timestamp, duration_ms,
-    concat_ws(' ', coalesce(operation, 'chat'), model) AS name, 'llm' AS kind, scope,
+    concat_ws(' ', coalesce(operation, 'chat'), regexp_replace(model, '^[^/]+/', '')) AS name, 'llm' AS kind, scope,
     CASE WHEN error_type IS NULL THEN 'ok' ELSE 'error' END AS status, error_type,
     coalesce(messages, to_json(prompt)) AS inputs, outputs, run_id, run_name, tags, schema_version, lmtrace_version,
     host, pid, thread, uuid AS call_uuid, cost, billed_cost, total_tokens
