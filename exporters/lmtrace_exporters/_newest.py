@@ -17,7 +17,7 @@ from lmtrace_exporters._catalog import Segment, load
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._line import is_intact
 from lmtrace_exporters._rows import from_line, from_table
-from lmtrace_exporters._rowsql import parquet_sql, period_sql
+from lmtrace_exporters._rowsql import COLUMNS, parquet_sql, period_sql
 from lmtrace_exporters._snapshot import damage
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def _offer_segments(
         files = parquet_sql(layout.root / segment.path for segment in first)
         result = connect().sql(f"SELECT * FROM ({files}) WHERE {where} ORDER BY timestamp DESC LIMIT {top.count}")
         for values in result.fetchall():
-            top.offer(from_table("call", dict(zip(result.columns, values, strict=True))))
+            row = from_table("call", dict(zip(result.columns, values, strict=True)))
+            top.offer({**dict.fromkeys(COLUMNS["call"]), **row})  # an older file has fewer columns
 
 
 def _moment(microseconds_: int) -> datetime:

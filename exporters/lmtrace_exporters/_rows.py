@@ -36,8 +36,7 @@ def from_line(line: bytes) -> dict[str, Any]:
 
 def from_table(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of one DuckDB result."""
-    known = {name: _decoded(value) if name in _JSON[kind] else value for name, value in values.items()}
-    return {**dict.fromkeys(COLUMNS[kind]), **known}
+    return {name: _decoded(value) if name in _JSON[kind] else value for name, value in values.items()}
 
 
 def output_text(outputs: Any) -> str | None:
