@@ -11,6 +11,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from lmtrace import _recorder
@@ -37,7 +38,11 @@ class Flushable(Protocol):
     def shutdown(self, timeout_millis: float = ...) -> object: ...
 
 
-_telemetry: Flushable | None = None
+class _Telemetry(Flushable, Protocol):
+    def stats(self) -> dict[str, Any]: ...
+
+
+_telemetry: _Telemetry | None = None
 _telemetry_settings: tuple[Any, ...] | None = None
 
 
@@ -51,7 +56,7 @@ def build(settings: Settings) -> _recorder.Recorder:
     from lmtrace._version import __version__
 
     try:
-        _set_up_telemetry(settings)
+        set_up_telemetry(settings)
     except Exception as error:  # rows are recorded whatever becomes of telemetry
         failures.note("setting up OTLP", error, f" Reason: {error}")
     about: dict[str, Any] = {"schema_url": names.SCHEMA_URL}
@@ -77,8 +82,12 @@ def _exporters(settings: Settings) -> Sequence[Exporter]:
     return exporters
 
 
-def _set_up_telemetry(settings: Settings) -> None:
-    """Providers of our own, once a process, and only if the settings or OpenTelemetry's variables ask for them."""
+def set_up_telemetry(settings: Settings) -> None:
+    """Providers of our own, once a process, and only if the settings or OpenTelemetry's variables ask for them.
+
+    Raises:
+        SettingsError: the endpoint, the protocol or a preset's key makes no sense.
+    """
     global _telemetry, _telemetry_settings
     wanted = (settings.otlp, settings.otlp_protocol, settings.otlp_headers, settings.service_name)
     if wanted == _telemetry_settings or not (settings.otlp or any(map(os.environ.get, _OTLP_VARIABLES))):
@@ -143,6 +152,17 @@ def flush_all(recorder: _recorder.Recorder | None, deadline: float) -> bool:
             each.metrics.drain()
     done = flush_exporters([exporter for each in recorders for exporter in each.exporters], deadline)
     return flush_exporters([_telemetry] if _telemetry is not None else [], deadline) and done
+
+
+def figures(recorder: _recorder.Recorder) -> dict[str, Any]:
+    """What each exporter that has figures has done, and the OTLP set-up if it is ours."""
+    found: dict[str, Any] = {}
+    for exporter in (*recorder.exporters, *([_telemetry] if _telemetry is not None else [])):
+        read = getattr(exporter, "stats", None)
+        if callable(read):
+            with suppress(Exception):  # an exporter of the user's
+                found[type(exporter).__name__] = read()
+    return found
 
 
 def _left(deadline: float) -> float:

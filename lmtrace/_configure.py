@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 from lmtrace import _settings
@@ -25,9 +24,13 @@ def configure(**settings: Any) -> None:
 
     Raises:
         UnknownOptionError: no setting has that name; the message has the nearest one.
-        SettingsError: a value is not valid.
+        SettingsError: a value is not valid, or `otlp` cannot be set up.
     """
     resolved = _settings.resolve({**_flags, **settings})
+    if resolved.otlp is not None:  # now, and not with the first call: the application's own spans may come before it
+        from lmtrace import _compose
+
+        _compose.set_up_telemetry(resolved)
     _flags.update(settings)
     _drop_recorder(resolved)
 
@@ -73,14 +76,9 @@ def stats() -> dict[str, Any]:
 
     Returns:
         `failures`: count by kind; `last_failures`: the newest of each kind, without content; `exporters`: the figures
-        of each exporter that has some, such as rows written, buffered and dropped by the store.
+        of each exporter that has some, such as rows written, buffered and dropped by the store, or items sent by OTLP.
     """
-    exporters = {}
-    module = sys.modules.get("lmtrace._recorder")
+    compose, module = sys.modules.get("lmtrace._compose"), sys.modules.get("lmtrace._recorder")
     recorder = module._current if module is not None else None
-    for exporter in recorder.exporters if recorder is not None else ():
-        figures = getattr(exporter, "stats", None)
-        if callable(figures):
-            with suppress(Exception):  # an exporter of the user's
-                exporters[type(exporter).__name__] = figures()
+    exporters = compose.figures(recorder) if compose is not None and recorder is not None else {}
     return {"failures": failures.counts(), "last_failures": failures.last(), "exporters": exporters}

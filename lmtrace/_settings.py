@@ -45,8 +45,8 @@ class Settings:
     otlp: str | None = field(default=None, repr=False)
     """OTLP endpoint to set up, or a preset (``jaeger``, ``honeycomb``); None leaves the application's providers alone."""
 
-    otlp_protocol: str = "http/protobuf"
-    """``http/protobuf`` or ``grpc``."""
+    otlp_protocol: str | None = None
+    """``http/protobuf`` or ``grpc``; None leaves it to ``OTEL_EXPORTER_OTLP_PROTOCOL``, else HTTP."""
 
     otlp_headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Headers of the OTLP requests; never shown."""
