@@ -50,11 +50,39 @@ class Filters:
         return " AND ".join(terms) or "TRUE", params
 
 
+def _completing(*columns: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """A shell completion that offers the values of `columns` in the store."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        from lmtrace._cli._store import known_values, opened
+
+        try:
+            with opened(ctx.params.get("store")) as history:
+                return [name for name in known_values(history, columns) if name.startswith(incomplete)]
+        except Exception:  # a traceback would end up in the user's prompt
+            return []
+
+    return complete
+
+
 _CHOICES: tuple[Callable[[Any], Any], ...] = (
-    click.option("-m", "--model", metavar="NAME", help="Only calls of this model, with or without its provider."),
-    click.option("--run", metavar="RUN", help="Only this run: id, the start or end of one, or a name."),
+    click.option(
+        "-m",
+        "--model",
+        metavar="NAME",
+        shell_complete=_completing("model"),
+        help="Only calls of this model, with or without its provider.",
+    ),
+    click.option(
+        "--run",
+        metavar="RUN",
+        shell_complete=_completing("run_name"),
+        help="Only this run: id, the start or end of one, or a name.",
+    ),
     click.option("--trace", metavar="ID", help="Only this trace: its id or the start of one."),
-    click.option("--scope", metavar="PATH", help="Only calls from this part of the program."),
+    click.option(
+        "--scope", metavar="PATH", shell_complete=_completing("scope"), help="Only calls from this part of the program."
+    ),
     click.option("--since", type=Moment(), help="Only from then on: 30m, 2h, yesterday, 2026-11-21."),
     click.option("--until", type=Moment(), help="Only before then."),
     click.option("--errors", is_flag=True, help="Only calls that failed."),

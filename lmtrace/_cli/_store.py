@@ -36,7 +36,9 @@ def store_path(given: Path | None) -> Path:
 
         settings = resolve()
     if settings.store is None:
-        raise EnvironmentFailure(f"the store is off ({settings.sources['store']}); name one with --store DIR")
+        source = settings.sources["store"]
+        why = "there is no place for a store here" if source == "default" else f"the store is off ({source})"
+        raise EnvironmentFailure(f"{why}; name one with --store DIR")
     return settings.store
 
 

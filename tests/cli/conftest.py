@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +197,20 @@ def lmtrace() -> Callable[..., Result]:
         return CliRunner().invoke(cli, arguments, prog_name="lmtrace", **options)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts ``lmtrace …`` as a process that does not outlive the test, and for which Ctrl-C works everywhere."""
+    with contextlib.ExitStack() as stack:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+        stack.callback(signal.signal, signal.SIGINT, before)
+
+        def begin(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+            words = [sys.executable, "-m", "lmtrace", *arguments]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = stack.enter_context(subprocess.Popen(words, **pipes, **options))
+            stack.callback(process.kill)
+            return process
+
+        yield begin

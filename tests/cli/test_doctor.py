@@ -120,3 +120,12 @@ def test_config(lmtrace: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_completion(lmtrace: Command, shell: str) -> None:
     """Each shell gets a script."""
     assert "_LMTRACE_COMPLETE" in lmtrace("completion", shell).stdout
+
+
+@pytest.mark.usefixtures("store")
+def test_completed_names(lmtrace: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options that name something in the store are completed from it."""
+    monkeypatch.setenv("_LMTRACE_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "lmtrace ls --model ol")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    assert lmtrace().stdout == "plain,ollama_chat/llama3\n"

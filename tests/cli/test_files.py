@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,18 +100,18 @@ def test_path_is_light(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_follow(tmp_path: Path, make_call: Callable[..., dict[str, Any]]) -> None:
+def test_follow(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, make_call: Callable[..., dict[str, Any]]
+) -> None:
     """`tail -f` shows a call as soon as it is written, from a store that did not exist before, and ends with Ctrl-C."""
-    words = [sys.executable, "-m", "lmtrace", "tail", "-f", "--json", "--model", "gpt-4o-mini"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert process.stdout is not None
-        assert process.stderr.readline().startswith("following ")
-        exporter = StoreExporter(tmp_path / "store", compaction=False)
-        rows = [make_call(1, model="other/model", response_model=None), make_call(2)]
-        exporter.export([Record("call", json.dumps(row, separators=(",", ":")).encode()) for row in rows])
-        assert json.loads(process.stdout.readline())["uuid"] == rows[1]["uuid"]
-        process.send_signal(2)
-        process.communicate(timeout=30)
-        exporter.shutdown()
-    assert process.returncode == 0
+    process = start("tail", "-f", "--json", "--model", "gpt-4o-mini")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr.readline().startswith("following ")
+    exporter = StoreExporter(tmp_path / "store", compaction=False)
+    rows = [make_call(1, model="other/model", response_model=None), make_call(2)]
+    exporter.export([Record("call", json.dumps(row, separators=(",", ":")).encode()) for row in rows])
+    assert json.loads(process.stdout.readline())["uuid"] == rows[1]["uuid"]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 0
+    exporter.shutdown()

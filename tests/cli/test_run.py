@@ -108,16 +108,14 @@ def test_killed_by_signal(run: Run) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_signal_is_forwarded(tmp_path: Path) -> None:
+def test_signal_is_forwarded(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     """A signal sent to `lmtrace run` reaches the program, which may end as it likes."""
     code = "import signal, sys; signal.signal(signal.SIGTERM, lambda *a: sys.exit(5)); print('up', flush=True); signal.pause()"
-    words = [sys.executable, "-m", "lmtrace", "run", "--", sys.executable, "-c", code]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
-    assert process.returncode == 5
+    process = start("run", "--", sys.executable, "-c", code, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 5
 
 
 def test_sitecustomize_is_chained(run: Run, tmp_path: Path) -> None:
