@@ -31,8 +31,8 @@ types: $(VENV)/.lint  ## mypy --strict on the package, pyright on the public int
 	$(BIN)/mypy tests/typing/api.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.ready  ## what a recorded call costs its caller, beside a bare call
-	$(BIN)/python benchmarks/call.py $(ARGS)
+bench: $(VENV)/.ready  ## what recording costs, beside a bare call; some minutes
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 lock:  ## resolve requirements/*.txt anew (needs uv)
 	uv pip compile $(LOCK) --group test pyproject.toml -o requirements/test.txt
