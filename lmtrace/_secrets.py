@@ -102,7 +102,8 @@ def _cleaned(name: str, value: Any, above: tuple[int, ...]) -> Any:
     if kind in _PLAIN or (name in _CONTENT and not above):
         return value
     if isinstance(value, str):
-        return clean_url(value) if "://" in value or name in _ADDRESSES else value
+        clean = clean_url(value) if "://" in value or name in _ADDRESSES else value
+        return value if clean == value else clean
     if len(above) > _DEEPEST or id(value) in above:
         return REDACTED
     try:
@@ -180,7 +181,7 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
         return
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            if not (depth and str(name).lower() in _HARMLESS):
+            if str(name).lower() not in _HARMLESS:
                 yield from _texts(item, depth + 1)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
