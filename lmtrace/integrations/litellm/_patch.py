@@ -137,13 +137,17 @@ def _wrappers() -> Iterator[Callable[..., Any]]:
 
 
 def _replace(replacements: Mapping[int, Callable[..., Any]]) -> None:
-    """Puts each replacement wherever a module holds the object of that identity."""
-    for module in list(sys.modules.values()):
+    """Puts each replacement wherever a module holds the object of that identity.
+
+    LiteLLM's private names are left alone: its public functions reach the ones behind them by these, once a call.
+    """
+    for home, module in list(sys.modules.items()):
         names = getattr(module, "__dict__", None)
         if type(names) is not dict:
             continue
+        is_litellm = home.startswith("litellm.")
         for name, value in list(names.items()):
-            if type(value) is types.FunctionType and id(value) in replacements:
+            if type(value) is types.FunctionType and id(value) in replacements and not (is_litellm and name[0] == "_"):
                 names[name] = replacements[id(value)]
 
 
