@@ -79,10 +79,10 @@ def _canonical(request: LMRequest, messages: Any, kwargs: Mapping[str, Any]) -> 
     content = {
         "operation": request.operation,
         "api": request.model_type,
-        "model": request.model,
+        "model": _normal_key(request.model),
         "messages": _messages(messages),
         "parameters": {
-            name: _normal(value, None)
+            _normal_key(name): _normal(value, None)
             for name, value in kwargs.items()
             if value is not None and name not in LEFT_OUT and not name.startswith("litellm_")
         },

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lmtrace import _semconv as names
+from lmtrace import _wire
 
 _INT64: Final = 2**63
 
@@ -59,8 +60,12 @@ def _effort(value: Any) -> str | None:
     return _text(value.get("effort")) if isinstance(value, Mapping) else _text(value)
 
 
-def _identifier(value: Any) -> str:
-    return _clean(str(value))
+def identifier(value: Any) -> str:
+    """An id of the caller's as text: numbers as they are written, anything but texts and numbers as JSON."""
+    if isinstance(value, str):
+        return _clean(value)
+    short = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)
+    return str(value) if short else _wire.dumps(value).decode()
 
 
 def _output_type(value: Any) -> str | None:
@@ -104,6 +109,6 @@ PARAMETERS: Final[dict[str, _Parameter]] = {
     "modalities": (names.OUTPUT_TYPE, None, _modality),
     "dimensions": (names.EMBEDDINGS_DIMENSION_COUNT, None, _integer),
     "encoding_format": (names.REQUEST_ENCODING_FORMATS, None, _texts),
-    "rollout_id": (names.ROLLOUT_ID, None, _identifier),
+    "rollout_id": (names.ROLLOUT_ID, None, identifier),
 }
 """For each request parameter: its attribute, the type that needs no conversion, and the conversion."""
