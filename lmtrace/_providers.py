@@ -22,6 +22,7 @@ WELL_KNOWN: Final[dict[str, str]] = {
     "gemini": "gcp.gemini",
     "mistral": "mistral_ai",
     "moonshot": "moonshot_ai",
+    "ollama_chat": "ollama",  # the same server, asked at its other address
     "text-completion-codestral": "mistral_ai",
     "text-completion-openai": "openai",
     "vertex_ai": "gcp.vertex_ai",

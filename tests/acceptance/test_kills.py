@@ -1,0 +1,98 @@
+"""A call that returned is there afterwards, once, however the processes around it die."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import lmtrace
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Query = Callable[[str], list[tuple[str, ...]]]
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes are waited for as POSIX has it")
+
+
+def killed_after(process: subprocess.Popen[str], seconds: float) -> set[str]:
+    """Collect acknowledgements until so many seconds after the first, kill the process, and return all of them."""
+    assert process.stdout is not None
+    fd, data, deadline = process.stdout.fileno(), b"", None
+    while (deadline is None or time.monotonic() < deadline) and (chunk := next_chunk(fd, deadline)):
+        deadline = deadline or time.monotonic() + seconds
+        data += chunk
+    process.kill()
+    while chunk := os.read(fd, 1 << 20):
+        data += chunk
+    process.wait()
+    return set(data.decode().split("\n")[:-1])
+
+
+def next_chunk(fd: int, deadline: float | None) -> bytes:
+    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    return os.read(fd, 1 << 20) if select.select([fd], [], [], left)[0] else b""
+
+
+@contextmanager
+def compactors() -> Iterator[None]:
+    """`lmtrace compact` again and again, two of three killed somewhere on their way."""
+    stop = threading.Event()
+
+    def compact() -> None:
+        while not stop.is_set():
+            with subprocess.Popen([sys.executable, "-m", "lmtrace", "compact"], stdout=subprocess.DEVNULL) as process:
+                try:
+                    process.wait(random.uniform(0.3, 1.5) if random.random() < 2 / 3 else None)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+    thread = threading.Thread(target=compact)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def kill_callers(start: Start, query: Query, kills: int) -> None:
+    acknowledged: set[str] = set()
+    reader = start("reader.py")
+    with compactors():
+        for number in range(kills):
+            if number % 2 == 0:  # two at a time: one is starting while the other is being killed
+                callers = [start("caller.py", 4, 0, random.choice([10, 5_000, 60_000])) for _ in range(2)]
+            acknowledged |= killed_after(callers.pop(), random.uniform(0.0, 0.1))
+    reader.communicate(input="")
+    assert reader.returncode == 0
+    assert len(acknowledged) > kills
+    check(query, acknowledged)
+    subprocess.run([sys.executable, "-m", "lmtrace", "compact"], check=True, stdout=subprocess.DEVNULL)
+    check(query, acknowledged)
+
+
+def check(query: Query, acknowledged: set[str]) -> None:
+    rows = [uuid for (uuid,) in query("SELECT uuid FROM calls")]
+    assert len(rows) == len(set(rows))
+    assert acknowledged <= set(rows)
+
+
+def test_killed_programs(start: Start, query: Query) -> None:
+    """Fifteen random kills of a program with four threads, compactors that die too beside it, and a reader."""
+    kill_callers(start, query, 15)
+    assert lmtrace.history().problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_many_killed_programs(start: Start, query: Query) -> None:
+    """The same for two hundred kills."""
+    kill_callers(start, query, 200)
