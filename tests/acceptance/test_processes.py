@@ -15,7 +15,7 @@ Query = Callable[[str], list[tuple[int, ...]]]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the reader waits for its stdin as POSIX has it")
 
 
-def record(start: Start, query: Query, said: Path, processes: int, threads: int, calls: int) -> None:
+def record(start: Start, query: Query, said: Path, *, processes: int, threads: int, calls: int) -> None:
     reader = start("reader.py")
     with said.open("ab") as file:  # appended to, so the lines of all of them stay whole
         callers = [
@@ -35,11 +35,11 @@ def record(start: Start, query: Query, said: Path, processes: int, threads: int,
 
 def test_four_processes(start: Start, query: Query, tmp_path: Path) -> None:
     """4 processes of 4 threads with 100 calls each while a fifth queries: 1,600 rows, no error, none twice."""
-    record(start, query, tmp_path / "said", 4, 4, 100)
+    record(start, query, tmp_path / "said", processes=4, threads=4, calls=100)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_eight_processes(start: Start, query: Query, tmp_path: Path) -> None:
     """8 processes of 16 threads with 500 calls each while a ninth queries: 64,000 rows, no error, none twice."""
-    record(start, query, tmp_path / "said", 8, 16, 500)
+    record(start, query, tmp_path / "said", processes=8, threads=16, calls=500)

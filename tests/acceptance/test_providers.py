@@ -103,19 +103,9 @@ EVERY_ROW = {
     "prompt": None,
 }
 NO_ERROR = {"error_type": None, "error_message": None, "error_status": None}
-NO_ANSWER = {
-    name: None
-    for name in (
-        "outputs",
-        "output_text",
-        "finish_reasons",
-        "response",
-        "response_model",
-        "usage",
-        "cost",
-        "input_tokens",
-    )
-}
+NO_ANSWER = dict.fromkeys(
+    ("outputs", "output_text", "finish_reasons", "response", "response_model", "usage", "cost", "input_tokens")
+)
 CALL = {"type": "function", "id": "…", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -294,7 +284,7 @@ def test_errors(shape: str, way: str, status: int, ask: Callable[..., None], pro
     expected = {**EVERY_ROW, **NO_ANSWER, "error_type": kind, "error_status": status, "model": MODELS[shape]}
     expected |= differing(shape, way, status)
     provider.fail(status=status)
-    with pytest.raises(ours if way.startswith("lm-") or way == "lm" else Exception):  # noqa: PT011
+    with pytest.raises(ours if way.startswith("lm-") or way == "lm" else Exception):
         ask(way, shape, {})
     row = only_row()
     assert seen(row, expected) == expected
