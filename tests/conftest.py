@@ -7,6 +7,7 @@ XDG folders. Tests that need an OTLP receiver take `otlp_agent`, the path of its
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ _PHOENIX = os.environ.get("LMTRACE_TEST_PHOENIX")
 
 for _name in [name for name in os.environ if name.startswith(("LMTRACE_", "OTEL_"))]:
     del os.environ[_name]
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell's background job; the programs we start must heed Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices on import
 
 

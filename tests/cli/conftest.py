@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -201,10 +200,8 @@ def lmtrace() -> Callable[..., Result]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts ``lmtrace …`` as a process that does not outlive the test, and for which Ctrl-C works everywhere."""
+    """Starts ``lmtrace …`` as a process that does not outlive the test."""
     with contextlib.ExitStack() as stack:
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
-        stack.callback(signal.signal, signal.SIGINT, before)
 
         def begin(*arguments: str, **options: Any) -> subprocess.Popen[str]:
             words = [sys.executable, "-m", "lmtrace", *arguments]
