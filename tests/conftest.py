@@ -22,9 +22,8 @@ _PHOENIX = os.environ.get("LMTRACE_TEST_PHOENIX")
 
 for _name in [name for name in os.environ if name.startswith(("LMTRACE_", "OTEL_"))]:
     del os.environ[_name]
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a shell's background job; the programs we start must heed Ctrl-C
+# a shell's background job is started deaf to Ctrl-C, and so would be the programs that tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices on import
 
