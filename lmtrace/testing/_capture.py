@@ -91,7 +91,7 @@ class Captured:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of LM calls, by column, in the order the calls ended; `host`, `pid` and versions left out."""
+        """The rows of LM calls, by column, in the order the calls ended; without nulls, `host`, `pid`, `lmtrace_version`."""
         return [_row(record) for record in self._rows.records if record.kind == "call"]
 
     @property
@@ -214,7 +214,7 @@ class _CountingIds(IdGenerator):
 
 
 def _row(record: Record) -> dict[str, Any]:
-    return {name: value for name, value in record.row.items() if name not in _VARYING}
+    return {name: value for name, value in record.row.items() if name not in _VARYING and value is not None}
 
 
 def _span(span: ReadableSpan) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from backends import PROMPT, Answering, answer, asked
+from backends import PROMPT, Answering, answer, asked, drain, drain_async
 from syrupy.assertion import SnapshotAssertion
 
 import lmtrace
@@ -20,6 +21,7 @@ from lmtrace.testing import Captured, capture
 class ProviderError(Exception):
     """What a provider library raises."""
 
+    __module__ = "provider"
     status_code = 429
 
 
@@ -30,6 +32,24 @@ def record_of(captured: Captured) -> dict[str, Any]:
 def rich() -> Any:
     parts = (LMReasoningPart("Hm."), LMTextPart("Paris"), LMToolCallPart("call_1", "lookup", '{"q": 1}'))
     return answer(outputs=(LMOutput(parts=parts, finish_reason="tool_calls"),), metadata={"cost_source": "litellm"})
+
+
+def ask_sync(backend: Any, request: LMRequest, secrets: Any) -> Any:
+    return TracedBackend(backend).call(request, secrets)
+
+
+def ask_async(backend: Any, request: LMRequest, secrets: Any) -> Any:
+    return asyncio.run(TracedBackend(backend).acall(request, secrets))
+
+
+def both(sync: Any, awaited: Any, reply: Any, request: LMRequest, **script: Any) -> list[Captured]:
+    """What a call leaves, made in both ways."""
+    found = []
+    for way in (sync, awaited):
+        with capture(content="span_and_event") as captured, suppress(ProviderError):
+            way(Answering(reply, **script), request, {"api_key": "sk-0123456789"})
+        found.append(captured)
+    return found
 
 
 CALLS: dict[str, tuple[Any, LMRequest]] = {
@@ -45,34 +65,27 @@ CALLS: dict[str, tuple[Any, LMRequest]] = {
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_records(what: str, ask: Any, snapshot: SnapshotAssertion) -> None:
-    """The whole span, row and event of each kind of call; those of sync and async calls are the same."""
-    reply, request = CALLS[what]
-    with capture(content="span_and_event") as captured:
-        try:
-            ask(Answering(reply), request, {"api_key": "sk-0123456789"})
-        except ProviderError as error:
-            assert error is reply
-    assert record_of(captured) == snapshot(name=what)
+def test_records(what: str, snapshot: SnapshotAssertion) -> None:
+    """The whole span, row and events of each kind of call; sync and async calls leave the same."""
+    sync, awaited = both(ask_sync, ask_async, *CALLS[what])
+    assert record_of(sync) == record_of(awaited)
+    assert record_of(sync) == snapshot
 
 
-@pytest.mark.parametrize("what", CALLS)
-def test_metrics(what: str, ask: Any, snapshot: SnapshotAssertion) -> None:
-    """The measurements of each kind of call."""
-    reply, request = CALLS[what]
-    with capture() as captured:
-        try:
-            ask(Answering(reply), request)
-        except ProviderError as error:
-            assert error is reply
-        assert captured.metrics() == snapshot(name=what)
+@pytest.mark.parametrize("what", ["answer", "error", "cached", "without usage"])
+def test_metrics(what: str, snapshot: SnapshotAssertion) -> None:
+    """The measurements of each kind of call; an answer that cost nothing is only counted."""
+    sync, awaited = both(ask_sync, ask_async, *CALLS[what])
+    assert sync.metrics() == awaited.metrics()
+    assert sync.metrics() == snapshot
 
 
-def test_streams(read: Any, snapshot: SnapshotAssertion) -> None:
+def test_streams(snapshot: SnapshotAssertion) -> None:
     """A streamed answer leaves the span, the row and the events of a whole one, with the time of its first chunk."""
-    with capture(content="span_and_event") as captured:
-        assert read(Answering(pieces=("Pa", "ris")), asked(stream=True)) == ["Pa", "ris"]
-    assert record_of(captured) == snapshot(name="stream")
+    request = asked(stream=True)
+    sync, awaited = both(drain, lambda *args: asyncio.run(drain_async(*args)), None, request, pieces=("Pa", "ris"))
+    assert record_of(sync) == record_of(awaited)
+    assert record_of(sync) == snapshot
 
 
 def test_the_entry(ask: Any, captured: Captured) -> None:
@@ -98,7 +111,7 @@ def test_every_error_passes(ask: Any, captured: Captured) -> None:
     assert isinstance(error.__cause__, ValueError)
     (row,) = captured.rows
     assert (row["error_type"], row["error_message"], row["error_status"]) == (
-        f"{__name__}.ProviderError",
+        "provider.ProviderError",
         "too fast",
         429,
     )
