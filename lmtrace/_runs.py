@@ -32,9 +32,12 @@ class Run:
 
     def __init__(self, name: str, tags: Mapping[str, Any] | None = None) -> None:
         recorder = _recorder.current()
-        texts = {str(key): str(value) for key, value in (tags or {}).items()}
-        self.info = RunInfo(run_id=recorder.new_id(), name=str(name), tags=texts)
-        """Id, name and tags."""
+        self.info = RunInfo(
+            run_id=recorder.new_id(),
+            name=_clean(recorder, name),
+            tags={_clean(recorder, key): _clean(recorder, value) for key, value in (tags or {}).items()},
+        )
+        """Id, name and tags; they stand on spans that show no content, so secrets are removed here."""
         self.calls = 0
         """Finished LM calls so far, failed ones included."""
         self.errors = 0
@@ -97,6 +100,8 @@ class Run:
             self._close(error)
         except Exception as failure:
             failures.note("closing a run", failure)
+        finally:
+            del self._recorder  # or a store that `configure` has replaced would stay open as long as this object
 
     def _close(self, error: BaseException | None) -> None:
         duration_ms = (self._recorder.clock.perf_ns() - self._started_perf) / 1e6
@@ -157,6 +162,10 @@ class Run:
     def __repr__(self) -> str:
         cost = "unknown" if self.cost is None else f"${self.cost:.2g}"
         return f"<Run {self.name!r} {self.id} calls={self.calls} errors={self.errors} cost={cost}>"
+
+
+def _clean(recorder: _recorder.Recorder, text: Any) -> str:
+    return recorder.redactor.text(str(text), {})
 
 
 def run(name: str, tags: Mapping[str, Any] | None = None) -> Run:
