@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind
 
 from lmtrace import _scope, _settings
 from lmtrace import _semconv as names
-from lmtrace._attributes import end_attributes, span_name, start_attributes
+from lmtrace._attributes import span_name, start_attributes
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_outputs
 from lmtrace._exporter import Exporter, Record
@@ -32,9 +32,9 @@ from lmtrace._failures import failures
 from lmtrace._ids import Clock, Uuid7
 from lmtrace._keys import request_key
 from lmtrace._local_span import has_identity, local_span
-from lmtrace._redacted import redacted_entry
 from lmtrace._redactor import Redactor
 from lmtrace._rows import Asked, call_line
+from lmtrace._telemetry import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -318,12 +318,7 @@ class CallRecord:
         except Exception as failure:  # no LMResponse, but whatever a backend of the user's returned
             entry = self.entry = self._bare_entry()
             failures.note("reading an answer", failure)
-        try:
-            self._write(entry)
-        except Exception as failure:
-            failures.note("writing a record", failure)
-        finally:
-            self._tell(entry)
+        self._write(entry)
         return entry
 
     def _bare_entry(self) -> HistoryEntry:
@@ -373,50 +368,18 @@ class CallRecord:
         )
 
     def _write(self, entry: HistoryEntry) -> None:
-        if self._run is not None:
-            self._run.note(entry)
-        recorder = self._recorder
-        if recorder.keep_rows:
-            recorder.export(Record("call", call_line(entry, self._asked, recorder.redactor, self._secrets)))
-
-    def _tell(self, entry: HistoryEntry) -> None:
-        """Span, metrics and events, each whatever becomes of the others."""
-        recorder = self._recorder
-        shown = entry if recorder.settings.content == "no_content" else self._redacted(entry)
+        """The row, and then telemetry."""
+        recorder, secrets, line = self._recorder, self._secrets, None
         try:
-            self._end_span(entry, shown)
+            if self._run is not None:
+                self._run.note(entry)
+            if recorder.keep_rows:
+                line = call_line(entry, self._asked, recorder.redactor, secrets)
+                recorder.export(Record("call", line))
         except Exception as failure:
-            failures.note("closing a span", failure)
-        try:
-            if recorder.metrics is not None:
-                recorder.metrics.record(entry)
-            if recorder.events is not None and shown is not None:
-                recorder.events.emit(shown, self._span)
-        except Exception as failure:
-            failures.note("recording metrics and events", failure)
-
-    def _redacted(self, entry: HistoryEntry) -> HistoryEntry | None:
-        """`entry` as telemetry may show it, or None when that cannot be made."""
-        try:
-            return redacted_entry(entry, self._asked, self._recorder.redactor, self._secrets)
-        except Exception as failure:
-            failures.note("redacting content", failure)
-            return None
-
-    def _end_span(self, entry: HistoryEntry, shown: HistoryEntry | None) -> None:
-        settings, span = self._recorder.settings, self._span
-        content = "no_content" if shown is None else settings.content
-        try:
-            if span.is_recording():
-                span.set_attributes(
-                    end_attributes(
-                        shown or entry, cost=settings.cost_attributes, content=content, compat=settings.compat
-                    )
-                )
-                if entry.error is not None:
-                    _mark_failed(span, entry.error, with_message=content in names.SPAN_CONTENT)
+            failures.note("writing a record", failure)
         finally:
-            span.end(end_time=self._start_ns + int(entry.duration_ms * 1e6))
+            tell(recorder, entry, self._span, asked=self._asked, secrets=secrets, line=line)
 
 
 class _Step:
@@ -439,15 +402,6 @@ class StreamAbandoned(Exception):  # noqa: N818 - a state, shown in error_type
 
     def __str__(self) -> str:
         return "the stream was dropped before its end"
-
-
-def _mark_failed(span: Span, error: CallError, *, with_message: bool) -> None:
-    """Error status and exception event. The message only where content is wanted: providers quote prompts in it."""
-    attributes = {names.EXCEPTION_TYPE: error.type}
-    if with_message and error.message:
-        attributes[names.EXCEPTION_MESSAGE] = error.message
-    span.add_event("exception", attributes)
-    span.set_status(Status(StatusCode.ERROR, error.type))
 
 
 def _served_by(response: LMResponse | None) -> ServedBy:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmtrace import _wire
-from lmtrace._data import LMRequest, LMResponse
+from lmtrace._data import LMOutput, LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry, dspy_outputs
 from lmtrace._redactor import Redactor
 from lmtrace._rows import Asked
@@ -29,6 +29,16 @@ def redacted_entry(
     return dataclasses.replace(entry, request=request, response=response, outputs=outputs)
 
 
+def stripped_entry(entry: HistoryEntry) -> HistoryEntry:
+    """`entry` without any text that redaction should have seen, for when that failed."""
+    request = dataclasses.replace(entry.request, messages=None, prompt=None, kwargs={})
+    response = entry.response
+    if response is not None:
+        response = LMResponse(outputs=(LMOutput(),), usage=response.usage, cost=response.cost)
+    error = None if entry.error is None else dataclasses.replace(entry.error, message=None)
+    return dataclasses.replace(entry, request=request, response=response, outputs=[], error=error)
+
+
 class _Cleaner:
     def __init__(self, redactor: Redactor, secrets: Mapping[str, Any]) -> None:
         self._redactor = redactor
@@ -41,9 +51,8 @@ class _Cleaner:
         return _wire.decode(self._redactor.data(text, self._secrets))
 
     def request(self, request: LMRequest, messages: bytes) -> LMRequest:
-        kwargs = self.value(dict(request.kwargs))
-        prompt = None if request.prompt is None else self.value(request.prompt)
-        return dataclasses.replace(request, messages=self.json(messages), kwargs=kwargs, prompt=prompt)
+        fields = {"kwargs": dict(request.kwargs), "prompt": request.prompt, "model": request.model}
+        return dataclasses.replace(request, messages=self.json(messages), **self.value(fields))
 
     def response(self, response: LMResponse | None) -> LMResponse | None:
         return None if response is None else LMResponse.from_wire(self.value(response.to_wire()))

@@ -225,7 +225,8 @@ def forms(text: str) -> Iterator[str]:
     if rest and scheme.lower() in ("bearer", "basic", "token", "apikey"):
         yield from _encodings(rest)
         if scheme.lower() == "basic":
-            yield from _of_basic(rest)
+            for found in _of_basic(rest):
+                yield from _encodings(found)
     if "://" in text and not text.startswith("{"):
         for found in _in_address(text):
             yield from _encodings(found)
@@ -233,7 +234,8 @@ def forms(text: str) -> Iterator[str]:
     yield from _encodings(text)
     if text.startswith("{"):
         with suppress(ValueError):
-            yield from _inside("", orjson.loads(text), 0)
+            for found in _inside("", orjson.loads(text), 0):
+                yield from _encodings(found)
 
 
 def _encodings(text: str) -> Iterator[str]:
