@@ -113,17 +113,34 @@ SAME = {
     "mapping and dictionary": (with_parameters(odd={"a": 1}), with_parameters(odd=MappingProxyType({"a": 1}))),
     "set order": (with_parameters(odd={"x", "y", "z"}), with_parameters(odd={"z", "y", "x"})),
     "number keys": (with_parameters(odd={1: "a", 2: "b"}), with_parameters(odd={2: "b", 1: "a"})),
-    "Unicode forms": (key(messages=[{"role": "user", "content": "é"}]), key(messages=[{"role": "user", "content": "e\u0301"}])),
+    "Unicode forms": (
+        key(messages=[{"role": "user", "content": "é"}]),
+        key(messages=[{"role": "user", "content": "e\u0301"}]),
+    ),
     "Unicode names": (with_parameters(odd={"é": 1}), with_parameters(odd={"e\u0301": 1})),
-    "line ends": (key(messages=[{"role": "user", "content": "a\r\nb"}]), key(messages=[{"role": "user", "content": "a\nb"}])),
+    "line ends": (
+        key(messages=[{"role": "user", "content": "a\r\nb"}]),
+        key(messages=[{"role": "user", "content": "a\nb"}]),
+    ),
     "absent content": (key(messages=[{**USER, "name": None}]), key(messages=[USER])),
     "message order of keys": (key(messages=[dict(reversed(USER.items()))]), key(messages=[USER])),
     "tool-call ids": (key(messages=conversation("call_1")), key(messages=conversation("call_9", "toolu_7"))),
     "streaming": (key(stream=True), key(stream=False)),
     "server": (key(server_address="a", server_port=1, provider="x"), key()),
     "media": (
-        key(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}]}]),
-        key(messages=({"role": "user", "content": ({"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},)},)),
+        key(
+            messages=[
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}]}
+            ]
+        ),
+        key(
+            messages=(
+                {
+                    "role": "user",
+                    "content": ({"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},),
+                },
+            )
+        ),
     ),
 }
 
@@ -246,7 +263,14 @@ CREDENTIALS = {
     "api_base": "https://user:sk-one@host/v1?sig=sk-one",
     "aws_secret_access_key": "sk-one",
     "extra_body": {"auth_token": "sk-one", "top": 1},
-    "tools": [{"type": "mcp", "server_url": "https://h/?api_key=sk-one", "headers": {"X": "sk-one"}, "authorization": "sk-one"}],
+    "tools": [
+        {
+            "type": "mcp",
+            "server_url": "https://h/?api_key=sk-one",
+            "headers": {"X": "sk-one"},
+            "authorization": "sk-one",
+        }
+    ],
 }
 
 

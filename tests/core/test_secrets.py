@@ -24,9 +24,83 @@ from lmtrace._secrets import REDACTED, clean_url, is_secret_name, split
 
 CANARY = "canary+Key/0123456789=="
 
-SECRET_NAMES = ["api_key", "apikey", "API-KEY", "x-api-key", "openai_api_key", "azure_ad_token", "aws_secret_access_key", "aws_access_key_id", "aws_session_token", "aws_bearer_token_bedrock", "client_secret", "vertex_credentials", "authorization", "Authorization", "proxy-authorization", "cookie", "set-cookie", "password", "passwd", "private_key", "subscription-key", "Ocp-Apim-Subscription-Key", "token", "auth_token", "id_token", "hf_token", "x-goog-api-key", "x-amz-security-token", "X-Amz-Signature", "sig", "signature", "key", "bearer", "dsn", "headers", "extra_headers", "HEADERS", "client", "http_client"]
+SECRET_NAMES = [
+    "api_key",
+    "apikey",
+    "API-KEY",
+    "x-api-key",
+    "openai_api_key",
+    "azure_ad_token",
+    "aws_secret_access_key",
+    "aws_access_key_id",
+    "aws_session_token",
+    "aws_bearer_token_bedrock",
+    "client_secret",
+    "vertex_credentials",
+    "authorization",
+    "Authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "password",
+    "passwd",
+    "private_key",
+    "subscription-key",
+    "Ocp-Apim-Subscription-Key",
+    "token",
+    "auth_token",
+    "id_token",
+    "hf_token",
+    "x-goog-api-key",
+    "x-amz-security-token",
+    "X-Amz-Signature",
+    "sig",
+    "signature",
+    "key",
+    "bearer",
+    "dsn",
+    "headers",
+    "extra_headers",
+    "HEADERS",
+    "client",
+    "http_client",
+]
 
-PUBLIC_NAMES = ["max_tokens", "max_completion_tokens", "min_tokens", "logit_bias", "top_k", "temperature", "stop", "seed", "n", "user", "metadata", "tokenizer", "author", "prompt_cache_key", "cache_key", "eos_token", "bos_token", "stop_token", "skip_special_tokens", "tool_choice", "keyword", "keys", "response_format", "prompt", "messages", "monkey", "compass", "design", "signal", "reasoning_tokens", "max_tokens_to_sample", "add_generation_prompt", "patience"]
+PUBLIC_NAMES = [
+    "max_tokens",
+    "max_completion_tokens",
+    "min_tokens",
+    "logit_bias",
+    "top_k",
+    "temperature",
+    "stop",
+    "seed",
+    "n",
+    "user",
+    "metadata",
+    "tokenizer",
+    "author",
+    "prompt_cache_key",
+    "cache_key",
+    "eos_token",
+    "bos_token",
+    "stop_token",
+    "skip_special_tokens",
+    "tool_choice",
+    "keyword",
+    "keys",
+    "response_format",
+    "prompt",
+    "messages",
+    "monkey",
+    "compass",
+    "design",
+    "signal",
+    "reasoning_tokens",
+    "max_tokens_to_sample",
+    "add_generation_prompt",
+    "patience",
+]
 
 
 @pytest.mark.parametrize("name", SECRET_NAMES)
@@ -111,7 +185,12 @@ def test_schemas_are_not_credentials(kwargs: dict[str, Any]) -> None:
 
 def test_tools_with_credentials() -> None:
     """A hosted tool comes with headers and keys of its own, which are taken out."""
-    mcp = {"type": "mcp", "server_url": f"https://h/x?token={CANARY}", "authorization": CANARY, "headers": {"X": CANARY}}
+    mcp = {
+        "type": "mcp",
+        "server_url": f"https://h/x?token={CANARY}",
+        "authorization": CANARY,
+        "headers": {"X": CANARY},
+    }
     plain = {"type": "function", "function": {"name": "f"}}
     safe, secrets = split({"tools": [plain, mcp]})
     assert CANARY not in repr(safe)

@@ -119,7 +119,11 @@ def test_empty_variables(project: Path) -> None:
         ("store", 5, "store must be a folder"),
         ("otlp_headers", "a", "otlp_headers must be written as name=value,name=value"),
         ("redact", [5], "redact is not valid: a redactor is a text, a compiled pattern or a callable, not int"),
-        ("exporters", ["store"], "exporters needs exporters, objects with export, force_flush and shutdown, not 'store'"),
+        (
+            "exporters",
+            ["store"],
+            "exporters needs exporters, objects with export, force_flush and shutdown, not 'store'",
+        ),
         ("compat", ["jager"], "did you mean 'jaeger'?"),
     ],
 )

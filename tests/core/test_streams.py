@@ -184,7 +184,9 @@ def current_span_id() -> int:
 def test_the_span_stays_inside(captured: Captured) -> None:
     """The provider works inside the call's span; between the steps the reader has its own context back."""
     inside: list[int] = []
-    stream = TracedBackend(Answering(pieces=PIECES, between=lambda: inside.append(current_span_id()))).stream(asked(), {})
+    stream = TracedBackend(Answering(pieces=PIECES, between=lambda: inside.append(current_span_id()))).stream(
+        asked(), {}
+    )
     before = otel_context.get_current()
     for _ in stream:
         assert current_span_id() == 0

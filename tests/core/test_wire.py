@@ -39,9 +39,13 @@ scalars = (
     | st.times()
     | st.decimals(allow_nan=False)
 )
-keys = st.deferred(lambda: st.none() | st.booleans() | st.integers() | texts | st.binary(max_size=4) | st.tuples(keys, keys))
+keys = st.deferred(
+    lambda: st.none() | st.booleans() | st.integers() | texts | st.binary(max_size=4) | st.tuples(keys, keys)
+)
 values = st.recursive(
-    scalars | st.sets(st.integers() | texts, max_size=4) | st.frozensets(st.frozensets(st.integers(), max_size=2), max_size=2),
+    scalars
+    | st.sets(st.integers() | texts, max_size=4)
+    | st.frozensets(st.frozensets(st.integers(), max_size=2), max_size=2),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(texts | st.sampled_from([TAG, "lossy", "items", "value"]), inner, max_size=4)
