@@ -24,6 +24,9 @@ PRESETS = {"jaeger": "http://localhost:4318", "honeycomb": "https://api.honeycom
 
 CONNECT_SECONDS = 2.0
 
+ROOM = 1 << 20
+"""Bytes that a store must have room for: a long conversation is one row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -94,7 +97,7 @@ def _writable(path: Path) -> Finding:
     folder = next(parent for parent in (path, *path.parents) if parent.exists())
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".lmtrace-doctor-") as file:
-            file.write(b"x" * 4096)
+            file.write(bytes(ROOM))
             file.flush()
     except OSError as error:
         reason = error.strerror or str(error)
