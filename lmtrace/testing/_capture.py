@@ -90,6 +90,11 @@ class Captured:
         return sorted(map(_span, self.finished_spans), key=lambda span: str(span["span_id"]))
 
     @property
+    def records(self) -> list[Record]:
+        """What exporters got: rows of calls and of everything else, serialised and redacted."""
+        return list(self._rows.records)
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of LM calls, by column, in the order the calls ended; without nulls, `host`, `pid`, `lmtrace_version`."""
         return [_row(record) for record in self._rows.records if record.kind == "call"]
