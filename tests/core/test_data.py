@@ -57,7 +57,9 @@ def instances(cls: Any, **given_: st.SearchStrategy[Any]) -> st.SearchStrategy[A
 
 parts = st.one_of([instances(cls) for cls in get_args(LMPart)])
 outputs = instances(LMOutput, parts=st.lists(parts, max_size=3).map(tuple))
-responses = instances(LMResponse, outputs=st.lists(outputs, min_size=1, max_size=2).map(tuple), usage=instances(LMUsage))
+responses = instances(
+    LMResponse, outputs=st.lists(outputs, min_size=1, max_size=2).map(tuple), usage=instances(LMUsage)
+)
 requests = instances(LMRequest, metadata=st.just({}))
 
 
@@ -104,13 +106,15 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_bad_responses(message: str) -> None:
     """A form that is none is refused with the class and the field, and by the schema too."""
-    with pytest.raises(ValueError, match="LM|part") as caught:
+    with pytest.raises(ValueError, match=r"LM|part") as caught:
         LMResponse.from_wire(BAD[message])  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert not validator("LMResponse").is_valid(BAD[message])
 
 
-@pytest.mark.parametrize("wire", [{}, {"model": 5}, {"model": "m", "model_type": "video"}, {"model": "m", "kwargs": []}, 5])
+@pytest.mark.parametrize(
+    "wire", [{}, {"model": 5}, {"model": "m", "model_type": "video"}, {"model": "m", "kwargs": []}, 5]
+)
 def test_bad_requests(wire: Any) -> None:
     """The same for requests."""
     with pytest.raises(ValueError, match="LMRequest"):

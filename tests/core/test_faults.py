@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_an_exporter_that_fails(ask: Any, failing: None, before: dict[str, int])
     assert lmtrace.stats()["last_failures"]["exporting to Sink"] == "OSError: No space left on device"
 
 
-def test_interrupts_are_no_failures(captured: Captured) -> None:
+def test_interrupts_are_no_failures() -> None:
     """Ctrl-C while a row is written is not swallowed; the span is closed before it passes."""
     with capture(exporters=[Sink(raising(KeyboardInterrupt()))]) as captured:
         with pytest.raises(KeyboardInterrupt):
@@ -293,7 +294,7 @@ def run_python(code: str, *, cwd: Any, **environ: str) -> subprocess.CompletedPr
     kept = {name: value for name, value in os.environ.items() if name != "LMTRACE_TEST_RAISE"}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**kept, "PYTHONPATH": os.path.dirname(__file__), **environ},
+        env={**kept, "PYTHONPATH": str(Path(__file__).parent), **environ},
         cwd=cwd,
         capture_output=True,
         text=True,

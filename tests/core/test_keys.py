@@ -96,7 +96,11 @@ def normal(value: Any) -> Any:
         return [normal(item) for item in value]
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value.replace("\r\n", "\n"))
-    return [type(value).__name__, str(value)] if isinstance(value, bool) or value != value else value
+    return (
+        [type(value).__name__, str(value)]
+        if isinstance(value, bool) or value in (math.inf, -math.inf) or str(value) == "nan"
+        else value
+    )
 
 
 @given(parameters, parameters)

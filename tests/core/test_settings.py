@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +283,5 @@ def test_repr_is_clean() -> None:
 @given(st.dictionaries(st.sampled_from(["store", "capture", "compat", "redact", "otlp_headers"]), st.text(max_size=5)))
 def test_any_text(environ: dict[str, str]) -> None:
     """Whatever the environment says, resolving succeeds or raises a SettingsError."""
-    try:
+    with suppress(SettingsError):
         assert resolve(environ={f"LMTRACE_{name.upper()}": value for name, value in environ.items()}).sources
-    except SettingsError as error:
-        assert str(error)
