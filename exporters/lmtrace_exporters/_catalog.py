@@ -74,7 +74,7 @@ def load(layout: Layout) -> Catalog:
             if _has_log(layout):
                 raise
             return _load(layout, "immutable=1")  # a read-only folder has no place for SQLite's shared memory
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for a flipped bit in a name
         return Catalog(problems=(f"the catalog is damaged: {error}",))
 
 
