@@ -1,7 +1,8 @@
 """What recording adds to `litellm.completion`, here and with other tracers.
 
-Each tracer runs in a process of its own (``--tracer NAME``): blocks with it off and on alternate, the provider is LiteLLM's
-own `mock_response`, spans go to an OTLP/HTTP collector in another process. ``--peers`` makes an environment for each peer
+Each tracer runs in a process of its own (``--tracer NAME``), is installed once, and blocks of calls through LiteLLM's own
+function and through the installed one alternate (a callback is put in its list and taken out). The provider is LiteLLM's
+`mock_response`; spans go to an OTLP/HTTP collector in another process. ``--peers`` makes an environment for each peer
 under ``.venv-peers/`` (needs the package registry) and runs all of them in turn, several times.
 """
 
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,58 +52,61 @@ def set_up_provider(address: str) -> Any:
     return provider
 
 
-Switch = tuple[Callable[[], object], Callable[[], object], Callable[[], object]]
-"""On, off, flush."""
+Call = Callable[..., object]
 
 
-def lmtrace_switch(address: str) -> Switch:
+@dataclass
+class Installed:
+    """A tracer in place: how to switch it for a block of calls, where that is needed, and how to flush it."""
+
+    flush: Callable[[], object]
+    on: Callable[[], object] = lambda: None
+    off: Callable[[], object] = lambda: None
+
+
+def install_lmtrace(address: str) -> Installed:
     import lmtrace
 
     provider = set_up_provider(address)
     lmtrace.configure(store=tempfile.mkdtemp(prefix="lmtrace-bench-"))
-    return lmtrace.instrument, lmtrace.uninstrument, lambda: (provider.force_flush(), lmtrace.flush())
+    lmtrace.instrument()
+    return Installed(lambda: (provider.force_flush(), lmtrace.flush()))
 
 
-def instrumentor_switch(address: str, make: Callable[[], Any]) -> Switch:
-    provider = set_up_provider(address)
-    instrumentor = make()
-    return (
-        lambda: instrumentor.instrument(tracer_provider=provider),
-        instrumentor.uninstrument,
-        provider.force_flush,
-    )
-
-
-def traceloop_switch(address: str) -> Switch:
+def install_traceloop(address: str) -> Installed:
     from opentelemetry.instrumentation.litellm import LiteLLMInstrumentor
 
-    return instrumentor_switch(address, LiteLLMInstrumentor)
+    provider = set_up_provider(address)
+    LiteLLMInstrumentor().instrument(tracer_provider=provider)
+    return Installed(provider.force_flush)
 
 
-def openinference_switch(address: str) -> Switch:
+def install_openinference(address: str) -> Installed:
     from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
-    return instrumentor_switch(address, LiteLLMInstrumentor)
+    provider = set_up_provider(address)
+    LiteLLMInstrumentor().instrument(tracer_provider=provider)
+    return Installed(provider.force_flush)
 
 
-def logfire_switch(address: str) -> Switch:
+def install_logfire(address: str) -> Installed:
     import logfire
-    from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
     logfire.configure(send_to_logfire=False, console=False)
-    return logfire.instrument_litellm, LiteLLMInstrumentor().uninstrument, logfire.force_flush
+    logfire.instrument_litellm()
+    return Installed(logfire.force_flush)
 
 
-def callback_switch(address: str, name: str, environment: dict[str, str]) -> Switch:
+def install_callback(name: str, environment: dict[str, str]) -> Installed:
     import litellm
 
     os.environ.update(environment)
-    set_up = {"callbacks": [name]}
-    return (
-        lambda: setattr(litellm, "callbacks", list(set_up["callbacks"])),
-        lambda: setattr(litellm, "callbacks", []),
-        _flush_global,
+    litellm.callbacks = [name]
+    litellm.completion("openai/gpt-4o-mini", MESSAGES, mock_response=ANSWER)  # LiteLLM makes the callback's object now
+    made = list(litellm.callbacks)
+    return Installed(
+        _flush_global, lambda: setattr(litellm, "callbacks", made), lambda: setattr(litellm, "callbacks", [])
     )
 
 
@@ -113,36 +118,40 @@ def _flush_global() -> None:
         flush()
 
 
-def langfuse_switch(address: str) -> Switch:
+def install_langfuse(address: str) -> Installed:
     keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-x", "LANGFUSE_SECRET_KEY": "sk-lf-x", "LANGFUSE_OTEL_HOST": address}
-    return callback_switch(address, "langfuse_otel", keys)
+    return install_callback("langfuse_otel", keys)
 
 
-def litellm_otel_switch(address: str) -> Switch:
+def install_litellm_otel(address: str) -> Installed:
     keys = {"OTEL_EXPORTER": "otlp_http", "OTEL_ENDPOINT": f"{address}/v1/traces"}
-    return callback_switch(address, "otel", keys)
+    return install_callback("otel", keys)
 
 
-SWITCHES: dict[str, Callable[[str], Switch]] = {
-    "lmtrace": lmtrace_switch,
-    "langfuse": langfuse_switch,
-    "litellm-otel": litellm_otel_switch,
-    "traceloop": traceloop_switch,
-    "openinference": openinference_switch,
-    "logfire": logfire_switch,
+INSTALLERS: dict[str, Callable[[str], Installed]] = {
+    "lmtrace": install_lmtrace,
+    "langfuse": install_langfuse,
+    "litellm-otel": install_litellm_otel,
+    "traceloop": install_traceloop,
+    "openinference": install_openinference,
+    "logfire": install_logfire,
 }
 
 
 def run_tracer(name: str, address: str, rounds: int) -> dict[str, float]:
-    """Blocks with the tracer off and on in this process."""
+    """Blocks of calls without and with the tracer in this process."""
     import litellm
 
-    on, off, flush = SWITCHES[name](address)
+    def through(function: Call) -> Call:
+        options = {"mock_response": ANSWER, "temperature": 0.7, "max_tokens": 1000}
+        return lambda: function("openai/gpt-4o-mini", MESSAGES, **options)
 
-    def call() -> None:
-        litellm.completion("openai/gpt-4o-mini", MESSAGES, mock_response=ANSWER, temperature=0.7, max_tokens=1000)
-
-    arms = [Arm("off", call, prepare=off), Arm("on", call, prepare=on, settle=flush)]
+    without = through(litellm.completion)
+    tracer = INSTALLERS[name](address)
+    arms = [
+        Arm("off", without, prepare=tracer.off),
+        Arm("on", through(litellm.completion), prepare=tracer.on, settle=tracer.flush),
+    ]
     measure(arms, rounds=rounds, block=50)
     bare, traced = arms
     return {
@@ -182,7 +191,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="measure the peers too")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tracer", choices=SWITCHES, help=argparse.SUPPRESS)
+    parser.add_argument("--tracer", choices=INSTALLERS, help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tracer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from operator import attrgetter
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
@@ -115,6 +116,12 @@ class LMTextPart(_Part):
     type: ClassVar[str] = "text"
     text: str
     provider_data: Mapping[str, Any] | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form, written out because nearly every output has exactly one of these."""
+        if self.provider_data is None:
+            return {"type": "text", "text": self.text}
+        return {"type": "text", "text": self.text, "provider_data": self.provider_data}
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +234,7 @@ def _kind(value: Any) -> str:
 def _fields(owner: Any, wire: Any) -> dict[str, Any]:
     """The fields of a JSON object, without those that are null."""
     if not isinstance(wire, Mapping):
-        raise ValueError(f"{owner.__name__.removeprefix('_')} must be an object, not {_kind(wire)}")
+        raise ValueError(f"{owner.__name__.replace('_', 'LM')} must be an object, not {_kind(wire)}")
     return {name: value for name, value in wire.items() if value is not None}
 
 
@@ -351,12 +358,17 @@ class LMUsage:
     metadata: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        values = zip(_USAGE_FIELDS, _usage_values(self), strict=True)
+        return {name: value for name, value in values if value is not None}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> LMUsage:
         usage: LMUsage = _build(cls, _fields(cls, wire))
         return usage
+
+
+_USAGE_FIELDS = tuple(LMUsage.__dataclass_fields__)
+_usage_values = attrgetter(*_USAGE_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,7 @@ class HistoryEntry(Mapping[str, Any]):
     @property
     def finish_reasons(self) -> list[str] | None:
         """One for each candidate; ``"error"`` stands for a missing one, as the GenAI conventions ask."""
-        if self.response is None:
+        if self.response is None or self.request.model_type == "embedding":
             return None
         return [output.finish_reason or "error" for output in self.response.outputs]
 

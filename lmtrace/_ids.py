@@ -57,8 +57,8 @@ class Uuid7:
                 self._millisecond, self._counter = self._millisecond + 1, 0
             else:
                 self._counter += 1
-            millisecond, counter, noise = self._millisecond, self._counter, _random.getrandbits(62)
-        text = f"{millisecond:012x}7{counter:03x}{0x8000000000000000 | noise:016x}"
+            stamp = self._millisecond << 16 | 0x7000 | self._counter
+        text = f"{stamp << 64 | 1 << 63 | _random.getrandbits(62):032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

@@ -215,7 +215,7 @@ class CallRecord:
         recorder, request = self._recorder, self.request
         if recorder.keep_rows and recorder.keep_content:
             self._asked = Asked(request.messages, request.prompt, request.kwargs, recorder.redactor)
-        self._request_key = request_key(request)
+        self._request_key = request_key(request, self._asked.canonical if self._asked is not None else None)
 
     def _open_span(self) -> None:
         parent = otel_context.get_current()

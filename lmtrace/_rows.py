@@ -15,6 +15,8 @@ import orjson
 
 from lmtrace import _wire
 from lmtrace._entry import HistoryEntry, RunInfo
+from lmtrace._keys import plain_messages
+from lmtrace._parameters import identifier
 from lmtrace._providers import identity
 from lmtrace._redactor import Redactor
 from lmtrace._schema import SCHEMA_VERSION
@@ -30,10 +32,12 @@ _SCALARS: Final = frozenset({int, float, bool, type(None)})
 class Asked:
     """What a request asked for, serialised at the start of its call."""
 
-    __slots__ = ("kwargs", "messages", "prompt", "tools")
+    __slots__ = ("canonical", "kwargs", "messages", "prompt", "tools")
 
     def __init__(self, messages: Any, prompt: str | None, kwargs: Mapping[str, Any], redactor: Redactor) -> None:
-        self.messages = _wire.dumps(messages)
+        self.canonical = plain_messages(messages)
+        """The messages as a key is made of them, where that is the same text."""
+        self.messages = _wire.dumps(messages) if self.canonical is None else self.canonical
         self.prompt = prompt
         tools = kwargs.get("tools")
         self.tools = None if tools is None else _wire.dumps(tools)
@@ -45,15 +49,17 @@ class Asked:
 def call_line(entry: HistoryEntry, asked: Asked | None, redactor: Redactor, secrets: Mapping[str, Any]) -> bytes:
     """The row of a call as one JSON object. Without `asked` only metadata is kept, and no content."""
     row = _identity(entry)
-    _add_measures(row, entry)
+    answer = None if entry.response is None else entry.response.to_wire()
+    if entry.kwargs:
+        _add_parameters(row, entry.kwargs)
+    if answer is not None:
+        _add_answer(row, entry, answer)
     if entry.error is not None:
         _add_error(row, entry, content=asked is not None)
     if asked is not None:
-        _add_content(row, entry, asked)
+        _add_content(row, entry, asked, answer)
     else:
         row["kwargs"] = _harmless(entry.kwargs)
-    row["pid"] = os.getpid()
-    row["thread"] = entry.thread
     line = redactor.line(_dump(row), secrets)
     return _customised(line, redactor) if redactor.custom else line
 
@@ -87,7 +93,11 @@ def _identity(entry: HistoryEntry) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "lmtrace_version": __version__,
         "host": HOST,
+        "pid": os.getpid(),
+        "thread": entry.thread,
     }
+    if entry.time_to_first_chunk_ms is not None:
+        row["time_to_first_chunk_ms"] = entry.time_to_first_chunk_ms
     if entry.trace_id is not None:
         row["trace_id"] = entry.trace_id
         row["span_id"] = entry.span_id
@@ -110,25 +120,19 @@ def add_run(row: dict[str, Any], run: RunInfo) -> None:
         row[_TAGS] = dict(run.tags)
 
 
-def _add_measures(row: dict[str, Any], entry: HistoryEntry) -> None:
-    kwargs = entry.kwargs
-    if kwargs:
-        _add_parameters(row, kwargs)
-    if entry.time_to_first_chunk_ms is not None:
-        row["time_to_first_chunk_ms"] = entry.time_to_first_chunk_ms
-    response = entry.response
-    if response is None:
-        return
-    row["response_model"] = response.model
-    row["response_id"] = response.response_id
+def _add_answer(row: dict[str, Any], entry: HistoryEntry, answer: dict[str, Any]) -> None:
+    """The columns of what came back; `answer` is its JSON form."""
+    row["response_model"] = answer.get("model")
+    row["response_id"] = answer.get("response_id")
     row["finish_reasons"] = entry.finish_reasons
-    if response.usage is not None:
-        usage = response.usage.to_wire()
+    usage = answer.get("usage")
+    if usage is not None:
         row["usage"] = usage
-        for name in _COUNTS & usage.keys():
-            row[name] = usage[name]
-    if response.cost is not None:
-        row["cost"] = response.cost
+        for name, value in usage.items():
+            if name in _COUNTS:
+                row[name] = value
+    if "cost" in answer:
+        row["cost"] = answer["cost"]
         row["cost_source"] = entry.cost_source
         row["billed_cost"] = entry.billed_cost
 
@@ -141,20 +145,15 @@ _COUNTS: Final = frozenset(
 def _add_parameters(row: dict[str, Any], kwargs: Mapping[str, Any]) -> None:
     rollout = kwargs.get("rollout_id")
     if rollout is not None:
-        row["rollout_id"] = rollout if type(rollout) is str else _rollout_text(rollout)
+        row["rollout_id"] = rollout if type(rollout) is str else identifier(rollout)
     temperature = kwargs.get("temperature")
-    if type(temperature) is float or (type(temperature) is int and abs(temperature) < 2**53):
+    if (type(temperature) is int or type(temperature) is float) and abs(temperature) < 2**53:
         row["temperature"] = temperature
     for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
         limit = kwargs.get(name)
         if type(limit) is int and abs(limit) < 2**63:
             row["max_tokens"] = limit
             return
-
-
-def _rollout_text(rollout: Any) -> str:
-    short = isinstance(rollout, float) or (isinstance(rollout, int) and abs(rollout) < 2**64)
-    return str(rollout) if short else _wire.dumps(rollout).decode()
 
 
 def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> None:
@@ -167,16 +166,16 @@ def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> No
         row["error_message"] = error.message
 
 
-def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None:
+def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked, answer: dict[str, Any] | None) -> None:
     if asked.prompt is not None:
         row["prompt"] = asked.prompt
     row["messages"] = orjson.Fragment(asked.messages)
     row["kwargs"] = orjson.Fragment(asked.kwargs)
     if asked.tools is not None:
         row["tools"] = orjson.Fragment(asked.tools)
-    if entry.response is not None:
+    if answer is not None:
         row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
-        row["response"] = orjson.Fragment(_wire.dumps(entry.response.to_wire()))
+        row["response"] = orjson.Fragment(_wire.dumps(answer))
 
 
 def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ SUFFIX_LENGTH: Final = len(b',"crc32":"00000000"}')
 
 def frame(line: bytes) -> bytes:
     """Return one JSON object as a journal line, with its checksum and newline."""
-    body = line[:-1]
-    return b'%b,"crc32":"%08x"}\n' % (body, checksum(body))
+    body = memoryview(line)[:-1]  # a second copy of the payload would cost as much as its checksum
+    return b"".join((body, b',"crc32":"%08x"}\n' % checksum(body)))
 
 
-def checksum(body: bytes) -> int:
+def checksum(body: bytes | memoryview) -> int:
     """Return the CRC-32 of `body` without ever letting go of the GIL."""
     if len(body) <= KEEPS_GIL:
         return crc32(body)
