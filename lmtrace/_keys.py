@@ -70,8 +70,12 @@ _HELD_TOTAL: Final = 1 << 18
 """Bytes up to which holding on to the GIL is cheaper for everybody."""
 
 
+_EMPTY: Final = hashlib.sha256()
+"""Copied for each digest: asking OpenSSL for the algorithm costs more than hashing a short text."""
+
+
 def _sha256(*parts: bytes) -> str:
-    digest = hashlib.sha256()
+    digest = _EMPTY.copy()
     for part in parts:
         if len(part) <= _HELD or len(part) > _HELD_TOTAL:
             digest.update(part)

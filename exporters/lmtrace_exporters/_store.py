@@ -119,7 +119,9 @@ class StoreExporter:
             return
         if os.getpid() != self._pid:  # a fork that Python was not told about
             self._reopen()
-        self._append([self._framed(record.line) for record in records])
+        lines = [self._framed(record.line) for record in records]
+        if len(lines) > 1 or not self._append_one(lines[0]):
+            self._append(lines)
         if self._durability == "power":
             self._sync_up_to(self._writer.rows)
 
@@ -147,6 +149,22 @@ class StoreExporter:
         except (OSError, StoreError) as error:
             self._last_error = str(error)
             return line  # the row itself is the next best place for its payload
+
+    def _append_one(self, line: bytes) -> bool:
+        """Write one line when nothing is unusual, which every call pays for; False leaves it to `_append`."""
+        with self._lock:
+            if self._busy or self._closed or len(self._backlog):
+                return False
+            self._busy = True
+            try:
+                written = self._writer.append_one(line)
+            finally:
+                self._busy = False
+            if self._deferred:  # a finaliser or a signal handler came in between
+                self._append([])
+            if not self._dirty:
+                self._note_work()
+            return written
 
     def _append(self, lines: list[bytes]) -> None:
         with self._lock:

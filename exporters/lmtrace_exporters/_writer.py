@@ -56,6 +56,22 @@ class Writer:
             self.retire()
             raise PartialWriteError(rest) from error
 
+    def append_one(self, line: bytes) -> bool:
+        """Write one line to the journal that is open; False if that did not happen, whatever the reason."""
+        journal = self.current
+        if journal is None or self._is_due(journal):
+            return False
+        try:
+            taken = journal.append(line, 1)
+        except OSError:
+            return False  # `append` will meet it again, and say so
+        if taken != len(line):
+            journal.keep(0, 0)
+            self.retire()
+            return False
+        self._count(1, taken)
+        return True
+
     def _append_once(self, lines: list[bytes]) -> list[bytes]:
         data = lines[0] if len(lines) == 1 else b"".join(lines)
         journal = self._ready()
