@@ -98,7 +98,7 @@ def normal(value: Any) -> Any:
         return unicodedata.normalize("NFC", value.replace("\r\n", "\n"))
     return (
         [type(value).__name__, str(value)]
-        if isinstance(value, bool) or value in (math.inf, -math.inf) or str(value) == "nan"
+        if isinstance(value, bool) or str(value) == "nan"
         else value
     )
 
