@@ -15,7 +15,7 @@ import lmtrace
 from lmtrace.testing import LoopbackProvider
 
 PROGRAMS = Path(__file__).parent / "programs"
-sys.path.insert(0, str(PROGRAMS))
+sys.path[:0] = [str(PROGRAMS.parent), str(PROGRAMS)]
 
 
 @pytest.fixture
@@ -42,6 +42,15 @@ def provider() -> Iterator[LoopbackProvider]:
     """A provider on 127.0.0.1."""
     with LoopbackProvider() as running:
         yield running
+
+
+@pytest.fixture
+def quiet_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM without its advice on standard output, with connections that close with their event loop."""
+    import litellm
+
+    monkeypatch.setattr(litellm, "suppress_debug_info", True)
+    monkeypatch.setattr(litellm, "disable_aiohttp_transport", True)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +19,11 @@ import pytest
 import lmtrace
 from lmtrace.testing import LoopbackProvider
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "programs"))
 
 from instant import instant_lm
+from litellm_runs import run
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -231,13 +232,6 @@ def outcome(ask: Callable[[], Any]) -> tuple[Any, ...]:
         return type(error), re.sub(r"Traceback .*?\n(?=\S)", "", str(error), flags=re.DOTALL)
 
 
-async def finished(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    finally:
-        await litellm.close_litellm_async_clients()
-
-
 def asked(lm: lmtrace.LM, messages: Any) -> Any:
     """An LM's answer in LiteLLM's form, or what LiteLLM raised."""
     try:
@@ -257,7 +251,7 @@ def test_wrong_messages(messages: Any, model: str, connection: Callable[[str], d
         return litellm.completion(model, messages, **given)
 
     def ask_async() -> Any:
-        return asyncio.run(finished(litellm.acompletion(model, messages, **given)))
+        return run(litellm.acompletion(model, messages, **given))
 
     bare = outcome(ask), outcome(ask_async)
     lmtrace.instrument()

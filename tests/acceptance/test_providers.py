@@ -6,9 +6,10 @@ Ollama's format. What LiteLLM itself makes different is in `DIFFERENCES`, with t
 
 from __future__ import annotations
 
-import asyncio
 import re
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -16,6 +17,10 @@ import pytest
 
 import lmtrace
 from lmtrace.testing import LoopbackProvider, Reply
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from litellm_runs import run
 
 MODELS = {
     "openai": "openai/gpt-4o-mini",
@@ -196,34 +201,22 @@ def differing(shape: str, way: str, case: object) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(autouse=True)
-def litellm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LiteLLM without its advice on standard output, and with connections that end with their event loop."""
-    monkeypatch.setattr(litellm, "suppress_debug_info", True)
-    monkeypatch.setattr(litellm, "disable_aiohttp_transport", True)
-    monkeypatch.delenv("OLLAMA_API_BASE", raising=False)
-
-
 @pytest.fixture
-def ask(provider: LoopbackProvider, request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+def ask(
+    provider: LoopbackProvider, quiet_litellm: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., None]]:
     """Makes one call in one of the ways; LiteLLM is instrumented where it is called directly."""
+    monkeypatch.delenv("OLLAMA_API_BASE", raising=False)
 
     def make(way: str, shape: str, asked: dict[str, Any]) -> None:
         if way.startswith("litellm"):
             lmtrace.instrument()
         result = WAYS[way](MODELS[shape], asked, connection(shape, provider))
         if result is not None:
-            asyncio.run(finished(result))
+            run(result)
 
     yield make
     lmtrace.uninstrument()
-
-
-async def finished(work: Awaitable[None]) -> None:
-    try:
-        await work
-    finally:
-        await litellm.close_litellm_async_clients()
 
 
 def only_row() -> dict[str, Any]:
