@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from lmtrace import _wire
 from lmtrace._data import LMOutput, LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry, dspy_outputs
@@ -29,6 +31,14 @@ def redacted_entry(
     return dataclasses.replace(entry, request=request, response=response, outputs=outputs)
 
 
+def entry_as_asked(entry: HistoryEntry, asked: Asked) -> HistoryEntry:
+    """`entry` with the messages and tools as they were when the call began, for one that holds no secrets."""
+    request = dataclasses.replace(entry.request, messages=_wire.decode(orjson.loads(asked.messages)))
+    if asked.tools is not None:
+        request = dataclasses.replace(request, kwargs={**request.kwargs, "tools": orjson.loads(asked.tools)})
+    return dataclasses.replace(entry, request=request)
+
+
 def stripped_entry(entry: HistoryEntry) -> HistoryEntry:
     """`entry` without any text that redaction should have seen, for when that failed."""
     request = dataclasses.replace(entry.request, messages=None, prompt=None, kwargs={})
@@ -40,19 +50,31 @@ def stripped_entry(entry: HistoryEntry) -> HistoryEntry:
 
 
 class _Cleaner:
+    """Redacts parts of an entry. Names of models and ids are no content: the user's redactors do not see them."""
+
     def __init__(self, redactor: Redactor, secrets: Mapping[str, Any]) -> None:
         self._redactor = redactor
         self._secrets = secrets
 
-    def value(self, value: Any) -> Any:
-        return self.json(_wire.dumps(value))
-
-    def json(self, text: bytes) -> Any:
+    def content(self, text: bytes) -> Any:
+        """What a JSON text says, without secrets and what the user wants removed."""
         return _wire.decode(self._redactor.data(text, self._secrets))
 
+    def names(self, *names: Any) -> list[Any]:
+        """Names without secrets."""
+        line = self._redactor.line(b'{"names":' + _wire.dumps(names) + b"}", self._secrets)
+        found: list[Any] = _wire.decode(orjson.loads(line)["names"])
+        return found
+
     def request(self, request: LMRequest, messages: bytes) -> LMRequest:
-        fields = {"kwargs": dict(request.kwargs), "prompt": request.prompt, "model": request.model}
-        return dataclasses.replace(request, messages=self.json(messages), **self.value(fields))
+        fields = _wire.dumps({"kwargs": dict(request.kwargs), "prompt": request.prompt})
+        (model,) = self.names(request.model)
+        clean = self.content(fields[:-1] + b',"messages":' + messages + b"}")
+        return dataclasses.replace(request, model=model, **clean)
 
     def response(self, response: LMResponse | None) -> LMResponse | None:
-        return None if response is None else LMResponse.from_wire(self.value(response.to_wire()))
+        if response is None:
+            return None
+        model, response_id = self.names(response.model, response.response_id)
+        clean = LMResponse.from_wire(self.content(_wire.dumps(response.to_wire())))
+        return dataclasses.replace(clean, model=model, response_id=response_id)

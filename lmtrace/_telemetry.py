@@ -1,8 +1,8 @@
 """What telemetry gets of a finished call: the end of its span, its metrics and its events.
 
-Nothing leaves the process unredacted. Where content is asked for, everything shown comes from a redacted copy of the entry.
-Elsewhere there is little text (names of models, ids, parameters), and making that copy would cost more than all the rest;
-so it is made only if there was something to remove from the row of the call, which holds the same texts.
+Nothing leaves the process unredacted, and making a redacted copy of an entry costs more than all the rest. The row of the
+call holds the same texts and was searched just before; so the copy is made only if there was something to remove from the
+row, or if there is no row with content although content is to be shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lmtrace import _wire
 from lmtrace._attributes import end_attributes, span_name, start_attributes
 from lmtrace._entry import CallError, HistoryEntry
 from lmtrace._failures import failures
-from lmtrace._redacted import redacted_entry, stripped_entry
+from lmtrace._redacted import entry_as_asked, redacted_entry, stripped_entry
 
 if TYPE_CHECKING:
     from lmtrace._recorder import Recorder
@@ -47,7 +47,8 @@ def tell(
     found = _holds_secrets(recorder, entry, secrets, line)
     shown = entry
     if found or recorder.settings.content != "no_content":
-        shown = _redacted(recorder, entry, asked, secrets)
+        searched = not found and line is not None and not recorder.redactor.custom
+        shown = entry_as_asked(entry, asked) if searched and asked else _redacted(recorder, entry, asked, secrets)
     try:
         _end_span(recorder.settings, shown, span, rename=found)
     except Exception as failure:

@@ -239,6 +239,17 @@ class TestRedactors:
         assert "France" not in json.dumps([captured.spans, captured.rows, captured.events])
         assert "too fast" not in json.dumps([captured.spans, captured.rows, captured.events])
 
+    @pytest.mark.parametrize("content", ["no_content", "span_and_event"])
+    def test_names_are_no_content(self, content: str, ask: Any) -> None:
+        """A redactor that changes every text changes no name of a model and no id: what is measured stays comparable."""
+        with capture(redact=[lambda text: "***"], content=content) as captured:
+            ask(Answering(answer(response_id="id-1")), asked())
+            measured = captured.metrics()["gen_ai.client.inference.duration"][0]["attributes"]
+        attributes = captured.spans[0]["attributes"]
+        assert attributes["gen_ai.response.model"] == measured["gen_ai.response.model"] == "gpt-4o-mini-2024-07-18"
+        assert (attributes["gen_ai.request.model"], attributes["gen_ai.response.id"]) == ("gpt-4o-mini", "id-1")
+        assert captured.rows[0]["response_model"] == "gpt-4o-mini-2024-07-18"
+
 
 class TestSetup:
     """Setting up never costs a call, whatever is wrong."""

@@ -96,11 +96,7 @@ def normal(value: Any) -> Any:
         return [normal(item) for item in value]
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value.replace("\r\n", "\n"))
-    return (
-        [type(value).__name__, str(value)]
-        if isinstance(value, bool) or str(value) == "nan"
-        else value
-    )
+    return [type(value).__name__, str(value)] if isinstance(value, bool) or str(value) == "nan" else value
 
 
 @given(parameters, parameters)
