@@ -53,6 +53,7 @@ def compactors() -> Iterator[None]:
                     process.wait(random.uniform(0.3, 1.5) if random.random() < 2 / 3 else None)
                 except subprocess.TimeoutExpired:
                     process.kill()
+            stop.wait(0.2)  # time for the programs to be killed in
 
     thread = threading.Thread(target=compact)
     thread.start()
@@ -69,7 +70,7 @@ def kill_callers(start: Start, query: Query, kills: int) -> None:
     with compactors():
         for number in range(kills):
             if number % 2 == 0:  # two at a time: one is starting while the other is being killed
-                callers = [start("caller.py", 4, 0, random.choice([10, 5_000, 60_000])) for _ in range(2)]
+                callers = [start("caller.py", 4, 0, random.choice([10, 2_000, 20_000])) for _ in range(2)]
             acknowledged |= killed_after(callers.pop(), random.uniform(0.0, 0.1))
     reader.communicate(input="")
     assert reader.returncode == 0

@@ -16,6 +16,6 @@ with lmtrace.history() as history:
         assert not history.problems, history.problems
         assert len(history.recent(20)) == min(rows, 20) or rows < 20
         before, queries = rows, queries + 1
-        if select.select([sys.stdin], [], [], 0.01)[0]:
+        if select.select([sys.stdin], [], [], 0.05)[0]:
             break
 sys.stdout.write(f"{queries} {before}\n")
