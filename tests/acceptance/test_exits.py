@@ -105,8 +105,7 @@ print(time.monotonic(), flush=True)
 """
 
 
-@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-@pytest.mark.parametrize("collector", [silent_collector, dead_collector])
+@pytest.mark.parametrize(("collector", "protocol"), [(silent_collector, "http/protobuf"), (dead_collector, "grpc")])
 def test_bad_collector(
     collector: Any, protocol: str, query: Query, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -201,22 +202,34 @@ def differing(shape: str, way: str, case: object) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def provider() -> Iterator[LoopbackProvider]:
+    """One provider for all of them: each test scripts what it needs and uses it up."""
+    with LoopbackProvider() as running:
+        yield running
+
+
 @pytest.fixture
-def ask(
-    provider: LoopbackProvider, quiet_litellm: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., None]]:
+def ask(provider: LoopbackProvider, quiet_litellm: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes one call in one of the ways; LiteLLM is instrumented where it is called directly."""
     monkeypatch.delenv("OLLAMA_API_BASE", raising=False)
 
     def make(way: str, shape: str, asked: dict[str, Any]) -> None:
-        if way.startswith("litellm"):
-            lmtrace.instrument()
-        result = WAYS[way](MODELS[shape], asked, connection(shape, provider))
-        if result is not None:
-            run(result)
+        with instrumented() if way.startswith("litellm") else nullcontext():
+            result = WAYS[way](MODELS[shape], asked, connection(shape, provider))
+            if result is not None:
+                run(result)
 
-    yield make
-    lmtrace.uninstrument()
+    return make
+
+
+@contextmanager
+def instrumented() -> Iterator[None]:
+    lmtrace.instrument()
+    try:
+        yield
+    finally:
+        lmtrace.uninstrument()
 
 
 def only_row() -> dict[str, Any]:

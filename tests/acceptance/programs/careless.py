@@ -53,9 +53,9 @@ async def with_lm(given: dict[str, Any]) -> None:
     with suppress(lmtrace.LMError):
         lm(messages=messages, tools=[tool])
     with suppress(lmtrace.LMError):
-        list(lm.stream(asked))
+        list(lm.stream(asked, rollout_id=1))
     with suppress(lmtrace.LMError):
-        await lm.acall(asked)
+        await lm.acall(asked, rollout_id=2)
     try:
         lm("refuse this")
     except lmtrace.LMError as error:
