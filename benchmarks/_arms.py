@@ -70,7 +70,10 @@ def _run_block(arm: Arm, block: int, pause: float, *, keep: bool) -> None:
 
 def table(arms: list[Arm], base: Arm, floor: Arm | None = None) -> str:
     """The arms as a Markdown table: added to `base`, and as a ratio to what `floor` adds."""
-    lines = ["| arm | p50 µs | p99 µs | added p50 | added p99 | CPU µs | ratio to floor |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| arm | p50 µs | p99 µs | added p50 | added p99 | CPU µs | ratio to floor |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for arm in arms:
         added = arm.p50 - base.p50
         ratio = f"{added / (floor.p50 - base.p50):.2f}" if floor is not None and floor.p50 > base.p50 else "–"

@@ -13,7 +13,9 @@ class Parrot:
     def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
         text = request.messages[-1]["content"]
         usage = LMUsage(input_tokens=len(text.split()), output_tokens=len(text.split()))
-        return LMResponse(model="parrot-1", outputs=[LMOutput(parts=[LMTextPart(text)], finish_reason="stop")], usage=usage)
+        return LMResponse(
+            model="parrot-1", outputs=[LMOutput(parts=[LMTextPart(text)], finish_reason="stop")], usage=usage
+        )
 
     async def acomplete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
         return self.complete(request, secrets)

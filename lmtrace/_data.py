@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from operator import attrgetter
 from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 

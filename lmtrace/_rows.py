@@ -128,9 +128,7 @@ def _add_answer(row: dict[str, Any], entry: HistoryEntry, answer: dict[str, Any]
     usage = answer.get("usage")
     if usage is not None:
         row["usage"] = usage
-        for name, value in usage.items():
-            if name in _COUNTS:
-                row[name] = value
+        row.update({name: value for name, value in usage.items() if name in _COUNTS})
     if "cost" in answer:
         row["cost"] = answer["cost"]
         row["cost_source"] = entry.cost_source
