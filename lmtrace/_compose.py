@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from lmtrace import _recorder
 from lmtrace._exporter import Exporter
-from lmtrace._failures import failures
+from lmtrace._failures import failures, logger
 from lmtrace._settings import Settings
 
 if TYPE_CHECKING:
@@ -130,6 +130,16 @@ def _shut_down(exporters: Sequence[Exporter], timeout_millis: float) -> None:
             exporter.shutdown(timeout_millis)
         except Exception as error:
             failures.note(f"closing {type(exporter).__name__}", error)
+        _report_loss(exporter)
+
+
+def _report_loss(exporter: Exporter) -> None:
+    """Say how many records an exporter took and could not bring anywhere, when there is no later chance for them."""
+    with suppress(Exception):
+        figures = exporter.stats()  # type: ignore[attr-defined]  # not part of the protocol
+        lost = figures.get("dropped", 0) + figures.get("buffered", 0)
+        if lost:
+            logger.warning("lmtrace: %d finished calls are lost, %s", lost, figures.get("last_error"))
 
 
 def flush_exporters(exporters: Sequence[Flushable], deadline: float) -> bool:

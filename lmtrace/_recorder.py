@@ -153,7 +153,7 @@ class Recorder:
         self.redactor = Redactor(settings.redact)
         self.keep_rows = bool(self.exporters) and settings.capture != "none"
         self.keep_content = settings.capture == "full"
-        self.process_run = _scope.process_run()
+        self.process_run = _scope.process_run(self.redactor)
         self.may_nest = bool(settings.redact or settings.exporters)
 
     def start(self, request: LMRequest, secrets: Mapping[str, Any]) -> CallRecord:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lmtrace._entry import RunInfo
 
 if TYPE_CHECKING:
+    from lmtrace._redactor import Redactor
     from lmtrace._runs import Run
 
 _run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
@@ -30,10 +31,11 @@ def current_run() -> Run | None:
     return run
 
 
-def process_run() -> RunInfo | None:
-    """The run the whole process belongs to, when ``lmtrace run`` started it."""
+def process_run(redactor: Redactor) -> RunInfo | None:
+    """The run the whole process belongs to, when ``lmtrace run`` started it; its name stands on spans, so it is cleaned."""
     run_id = os.environ.get("LMTRACE_RUN_ID")
-    return RunInfo(run_id=run_id, name=os.environ.get("LMTRACE_RUN_NAME", "")) if run_id else None
+    name = os.environ.get("LMTRACE_RUN_NAME", "")
+    return RunInfo(run_id=run_id, name=redactor.text(name, {})) if run_id else None
 
 
 def enter_run(run: Run) -> Any:
