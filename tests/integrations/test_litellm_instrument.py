@@ -11,6 +11,7 @@ from typing import Any
 import litellm
 import pytest
 from litellm import completion as completion_taken_before
+from litellm.integrations.custom_logger import CustomLogger
 from opentelemetry import trace
 
 from lmtrace import _recorder
@@ -206,13 +207,14 @@ def test_the_retries_inside_a_call_are_its_attempts(
 def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own(
     instrumented: Captured, provider: LoopbackProvider, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LiteLLM runs callbacks in the context of the call that is over by then."""
+    """LiteLLM runs callbacks in a copy of the context of the call that they follow."""
 
-    def judge(kwargs: Any, *rest: Any) -> None:
-        if kwargs["model"] == "gpt-4o-mini":
-            litellm.completion("openai/gpt-4o", MESSAGES, **openai)
+    class Judge(CustomLogger):  # a plain function is only called if it was there with LiteLLM's first call
+        def log_success_event(self, kwargs: Any, *rest: Any) -> None:
+            if kwargs["model"] == "gpt-4o-mini":
+                litellm.completion("openai/gpt-4o", MESSAGES, **openai)
 
-    monkeypatch.setattr(litellm, "success_callback", [judge])
+    monkeypatch.setattr(litellm, "success_callback", [Judge()])
     litellm.completion(CHAT, MESSAGES, **openai)
     instrumented.wait_for(rows=2)
     assert {row["model"] for row in instrumented.rows} == {CHAT, "openai/gpt-4o"}

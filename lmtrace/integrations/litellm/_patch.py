@@ -10,13 +10,20 @@ import importlib
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
 from lmtrace.integrations.litellm import _hook
-from lmtrace.integrations.litellm._wrappers import ORIGINAL, wrap, wrap_generic, wrap_hop, wrap_retries
+from lmtrace.integrations.litellm._wrappers import (
+    ORIGINAL,
+    wrap,
+    wrap_callbacks,
+    wrap_generic,
+    wrap_hop,
+    wrap_retries,
+)
 
 _FUNCTIONS: Final[Mapping[str, ModelType]] = {
     "completion": "chat",
@@ -52,6 +59,11 @@ _HOMES: Final = (
 _GENERIC: Final = ("_generic_api_call_with_fallbacks", "_ageneric_api_call_with_fallbacks")
 """Methods of a Router through which its `responses` and `aresponses` go, which are made anew for each Router."""
 
+_CALLBACKS: Final = ("success_handler", "failure_handler", "async_success_handler", "async_failure_handler")
+
+Method = tuple[Any, str, Callable[..., Any]]
+"""A class, the name of a method, and the function that is there now."""
+
 _lock = threading.RLock()
 _is_on = False
 
@@ -77,7 +89,7 @@ def uninstrument() -> None:
         _hook.forget("litellm")
         originals = {id(wrapper): getattr(wrapper, ORIGINAL) for wrapper in _wrappers()}
         _replace(originals)
-        for cls, name, method in _router_methods():
+        for cls, name, method in (*_router_methods(), *_callback_methods()):
             setattr(cls, name, getattr(method, ORIGINAL, method))
 
 
@@ -108,6 +120,9 @@ def _patch() -> None:
     for cls, name, method in _router_methods():
         if not hasattr(method, ORIGINAL):
             setattr(cls, name, _wrap_method(name, method))
+    for cls, name, method in _callback_methods():
+        if not hasattr(method, ORIGINAL):
+            setattr(cls, name, wrap_callbacks(method))
 
 
 def _wrap_function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,11 +166,19 @@ def _replace(replacements: Mapping[int, Callable[..., Any]]) -> None:
                 names[name] = replacements[id(value)]
 
 
-def _router_methods() -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+def _router_methods() -> Iterator[Method]:
     """The methods of LiteLLM's Router to watch, as far as this version has them."""
-    module = sys.modules.get("litellm.router")
-    cls = getattr(module, "Router", None)
-    for name in (*_FUNCTIONS, *_GENERIC):
-        method = vars(cls).get(name) if cls is not None else None
+    return _methods("litellm.router", "Router", (*_FUNCTIONS, *_GENERIC))
+
+
+def _callback_methods() -> Iterator[Method]:
+    """The methods in which LiteLLM runs callbacks after a call, beside the program or in another thread."""
+    return _methods("litellm.litellm_core_utils.litellm_logging", "Logging", _CALLBACKS)
+
+
+def _methods(module: str, cls: str, names: Iterable[str]) -> Iterator[Method]:
+    owner = getattr(sys.modules.get(module), cls, None)
+    for name in names:
+        method = vars(owner).get(name) if owner is not None else None
         if isinstance(method, types.FunctionType):
-            yield cls, name, method
+            yield owner, name, method

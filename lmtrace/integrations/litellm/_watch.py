@@ -10,12 +10,17 @@ Whatever goes wrong in reading a call ends in `failures`, here and in the follow
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
+
+from opentelemetry import context
 
 from lmtrace._data import LMResponse, ModelType
 from lmtrace._failures import failures
 from lmtrace._recorder import CallRecord, active_call, current
+from lmtrace._semconv import INFERENCE_CONTEXT_KEY
 from lmtrace.integrations.litellm import _streams
 from lmtrace.integrations.litellm._asked import is_half_of_async, request_of
 from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer
@@ -92,6 +97,16 @@ class InnerCall:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None and self._outer is not None:
             _failed_inside[id(self._outer)] = error
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Leave the call this context belongs to, so that calls made inside are not taken for parts of it."""
+    token = context.attach(context.set_value(INFERENCE_CONTEXT_KEY, None))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def retrying() -> None:

@@ -104,6 +104,27 @@ def wrap_hop(original: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def wrap_callbacks(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A wrapper of a method that runs callbacks: calls they make are calls of their own, not parts of the one they follow.
+
+    LiteLLM starts them while the function that made the call is still returning, in a copy of its context.
+    """
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with _watch.apart():
+            return original(*args, **kwargs)
+
+    @functools.wraps(original)
+    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+        with _watch.apart():
+            return await original(*args, **kwargs)
+
+    chosen = async_wrapper if inspect.iscoroutinefunction(original) else wrapper
+    setattr(chosen, ORIGINAL, original)
+    return chosen
+
+
 def wrap_generic(original: Callable[..., Any], model_type: ModelType) -> Callable[..., Any]:
     """A wrapper of the Router's method for any function there is: recorded when it is given one for Responses."""
     recorded = wrap(original, model_type, is_method=True)
