@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 import litellm
 import pytest
 from litellm import completion as completion_taken_before
-from litellm.integrations.custom_logger import CustomLogger
 from opentelemetry import trace
 
 from lmtrace import _recorder
@@ -204,20 +204,38 @@ def test_the_retries_inside_a_call_are_its_attempts(
     assert len(instrumented.spans) == 2
 
 
-def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own(
-    instrumented: Captured, provider: LoopbackProvider, openai: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """LiteLLM runs callbacks in a copy of the context of the call that they follow."""
+CALLBACK_PROGRAM = """
+import threading
+import litellm
+import lmtrace
+from lmtrace.testing import LoopbackProvider, capture
 
-    class Judge(CustomLogger):  # a plain function is only called if it was there with LiteLLM's first call
-        def log_success_event(self, kwargs: Any, *rest: Any) -> None:
-            if kwargs["model"] == "gpt-4o-mini":
-                litellm.completion("openai/gpt-4o", MESSAGES, **openai)
+lmtrace.instrument()
+judged = threading.Event()
 
-    monkeypatch.setattr(litellm, "success_callback", [Judge()])
-    litellm.completion(CHAT, MESSAGES, **openai)
-    instrumented.wait_for(rows=2)
-    assert {row["model"] for row in instrumented.rows} == {CHAT, "openai/gpt-4o"}
+def judge(kwargs, *rest):
+    if kwargs["model"] == "gpt-4o-mini":
+        litellm.completion("openai/gpt-4o", messages, **where)
+        judged.set()
+
+messages = [{"role": "user", "content": "hello"}]
+with LoopbackProvider() as provider, capture() as captured:
+    where = {"api_base": provider.openai_base, "api_key": "any"}
+    litellm.success_callback = [judge]
+    litellm.completion("openai/gpt-4o-mini", messages, **where)
+    assert judged.wait(30)
+    print(*sorted(row["model"] for row in captured.rows))
+"""
+
+
+def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own() -> None:
+    """LiteLLM runs callbacks in a copy of the context of the call that they follow.
+
+    In a fresh interpreter: LiteLLM only calls a function that is in its list before anything else was set up.
+    """
+    command = [sys.executable, "-c", CALLBACK_PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["openai/gpt-4o", "openai/gpt-4o-mini"], done.stderr
 
 
 def routed(openai: dict[str, Any], first: str = CHAT, second: str = "openai/gpt-4o") -> litellm.Router:
