@@ -104,3 +104,22 @@ def test_a_stream_left_open_at_the_end_of_the_process_is_recorded() -> None:
     next(stream)
     """
     assert run(program) == "1 True"
+
+
+def test_an_lm_looks_nothing_up_but_its_provider() -> None:
+    """LiteLLM, imported for an LM, is kept from fetching its price list; a program that wants it can say so before."""
+    program = """
+        import os, socket
+        asked = []
+        look_up = socket.getaddrinfo
+        socket.getaddrinfo = lambda host, *rest, **options: asked.append(host) or look_up(host, *rest, **options)
+        del os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]
+        import lmtrace
+        from lmtrace.testing import LoopbackProvider
+        with LoopbackProvider() as provider:
+            print(lmtrace.LM("openai/gpt-4o-mini", api_base=provider.openai_base, api_key="any")("hello"))
+        print(sorted(set(map(str, asked))))
+    """
+    answer, asked = run(program).splitlines()
+    assert answer == "['Hello! How can I help you?']"
+    assert asked in ("[]", "['127.0.0.1']")

@@ -7,6 +7,7 @@ first call of an `LM` and not part of what is recorded of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -28,6 +29,8 @@ class LiteLLMBackend:
     """Answers requests by LiteLLM's functions for chat, text, Responses and embeddings."""
 
     def __init__(self) -> None:
+        # Prices come with the LiteLLM that is installed; without this it fetches a list from the network when imported.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         import litellm
 
         litellm.suppress_debug_info = True  # else every failed attempt prints an advertisement to stdout
