@@ -40,6 +40,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         import lmtrace
 
         lmtrace.shutdown()
+    if "lmtrace._compose" in sys.modules:  # a traceback may keep a test's recorder, and its broken store, alive
+        sys.modules["lmtrace._compose"]._retired.clear()
 
 
 @pytest.fixture(scope="session")
