@@ -4,41 +4,25 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 import lmtrace
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from killing import killed_after
+
 Start = Callable[..., "subprocess.Popen[str]"]
 Query = Callable[[str], list[tuple[str, ...]]]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes are waited for as POSIX has it")
-
-
-def killed_after(process: subprocess.Popen[str], seconds: float) -> set[str]:
-    """Collect acknowledgements until so many seconds after the first, kill the process, and return all of them."""
-    assert process.stdout is not None
-    fd, data, deadline = process.stdout.fileno(), b"", None
-    while (deadline is None or time.monotonic() < deadline) and (chunk := next_chunk(fd, deadline)):
-        deadline = deadline or time.monotonic() + seconds
-        data += chunk
-    process.kill()
-    while chunk := os.read(fd, 1 << 20):
-        data += chunk
-    process.wait()
-    return set(data.decode().split("\n")[:-1])
-
-
-def next_chunk(fd: int, deadline: float | None) -> bytes:
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    return os.read(fd, 1 << 20) if select.select([fd], [], [], left)[0] else b""
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import subprocess
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,26 +13,11 @@ import pytest
 
 from lmtrace_exporters import compact, open_history
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from killing import killed_after
+
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-def kill_after(process: subprocess.Popen[str], seconds: float) -> set[str]:
-    """Collect acknowledgements until a moment, kill the process there, and return all of them."""
-    assert process.stdout is not None
-    fd, data, deadline = process.stdout.fileno(), b"", None
-    while (deadline is None or time.monotonic() < deadline) and (chunk := next_chunk(fd, deadline)):
-        deadline = deadline or time.monotonic() + seconds
-        data += chunk
-    process.kill()
-    while chunk := os.read(fd, 1 << 20):
-        data += chunk
-    process.wait()
-    return set(data.decode().split("\n")[:-1])
-
-
-def next_chunk(fd: int, deadline: float | None) -> bytes:
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
-    return os.read(fd, 1 << 20) if select.select([fd], [], [], left)[0] else b""
 
 
 def check(store: Path, acknowledged: set[str]) -> None:
@@ -51,7 +35,7 @@ def kill_writers(store: Path, start: Start, kills: int) -> None:
         sizes = random.choice([100, 5_000, 60_000]), random.choice([100, 2_000])
         writers = [start("writer.py", store, number + index, 3, 0, size) for index, size in enumerate(sizes)]
         for writer in writers:
-            acknowledged |= kill_after(writer, random.uniform(0.005, 0.05))
+            acknowledged |= killed_after(writer, random.uniform(0.005, 0.05))
         if compactor.poll() is not None:
             compactor = start("compactor.py", store, 1, 0.02)
     assert len(acknowledged) > kills
