@@ -40,6 +40,9 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         import lmtrace
 
         lmtrace.shutdown()
+        sys.modules[
+            "lmtrace._failures"
+        ].failures._logged.clear()  # another test's failure of the same kind is logged again
     if "lmtrace._compose" in sys.modules:  # a traceback may keep a test's recorder, and its broken store, alive
         sys.modules["lmtrace._compose"]._retired.clear()
 

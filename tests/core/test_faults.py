@@ -160,7 +160,7 @@ def test_a_span_that_fails(read: Any, failing: None, before: dict[str, int]) -> 
     assert new_failures(before) == {"noting the first chunk": 1, "closing a span": 1}
 
 
-@pytest.mark.parametrize("reply", [None, "text", 5, object()], ids=repr)
+@pytest.mark.parametrize("reply", [None, "text", 5, object()], ids=lambda reply: type(reply).__name__)
 def test_a_backend_that_answers_something_else(reply: Any, ask: Any, failing: None, before: dict[str, int]) -> None:
     """What a backend of the user's returns is returned, and the call is recorded as far as can be."""
     with capture() as captured:
