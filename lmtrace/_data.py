@@ -443,3 +443,12 @@ class LMChunk:
     """Which candidate it belongs to."""
     raw: Any = field(default=None, repr=False)
     """The provider library's own chunk."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The JSON form: every field that says something, but for `raw`."""
+        wire: dict[str, Any] = {"text": self.text} if self.text else {}
+        if self.reasoning:
+            wire["reasoning"] = self.reasoning
+        if self.index:
+            wire["index"] = self.index
+        return wire
