@@ -43,7 +43,7 @@ def _is_terminal(out: TextIO) -> bool:
 
 
 def _visible(text: str) -> str:
-    from lmtrace._cli._text import visible
+    from lmtrace._visible import visible
 
     return visible(text)
 

@@ -30,7 +30,7 @@ HELPERS = {
     "lmtrace.integrations": {"litellm", "dspy", "opentelemetry"},
     "lmtrace.testing": {"opentelemetry"},
     "lmtrace_exporters": {"lmtrace", "orjson", "opentelemetry"},
-    "lmtrace_replay": {"lmtrace", "orjson"},
+    "lmtrace_replay": {"lmtrace", "orjson", "platformdirs"},
 }
 """What a module of a layer may import at its top, beside the standard library and its own root."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from lmtrace._cli._text import visible
+from lmtrace._visible import visible
 
 
 class Failure(click.ClickException):

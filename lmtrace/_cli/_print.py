@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lmtrace._cli._text import json_safe, visible
+from lmtrace._visible import json_safe, visible
 
 if TYPE_CHECKING:
     from rich.console import Console

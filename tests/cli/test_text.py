@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtrace._cli._text import count, duration, json_safe, money, one_line, plural, size, total_money, visible
+from lmtrace._cli._text import count, duration, money, one_line, plural, size, total_money
 from lmtrace._cli._times import parse_moment
+from lmtrace._visible import json_safe, visible
 
 
 @pytest.mark.parametrize(
