@@ -62,7 +62,7 @@ class _Asked:
         """Equal fields, messages equal from the beginning, a guess at how alike the next one is."""
         messages = messages_of(other)
         at = first_difference(messages, self._messages)
-        fields = (other.model == self._request.model) + self._equal_parameters(other) + (at is None)
+        fields = int(other.model == self._request.model) + int(at is None) - self._differing(other)
         if at is None:
             return fields, len(messages), 1.0
         return fields, at, _guess(_text_at(messages, at), _text_at(self._messages, at))
@@ -73,10 +73,10 @@ class _Asked:
         at = first_difference(messages, self._messages)
         return 1.0 if at is None else _likeness(_text_at(messages, at), _text_at(self._messages, at))
 
-    def _equal_parameters(self, other: LMRequest) -> int:
-        """Minus the number of parameters that differ."""
+    def _differing(self, other: LMRequest) -> int:
+        """The number of parameters that differ."""
         theirs = parameters_of(other)
-        return -sum(theirs.get(name) != self._parameters.get(name) for name in theirs.keys() | self._parameters.keys())
+        return sum(theirs.get(name) != self._parameters.get(name) for name in theirs.keys() | self._parameters.keys())
 
 
 def _text_at(messages: Sequence[Message], at: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -62,8 +61,8 @@ def _changes(old: list[str], new: list[str]) -> Iterator[str]:
 
 def _change(old: Sequence[str], new: Sequence[str]) -> str:
     gone, come = "".join(old), "".join(new)
-    space = os.path.commonprefix([gone, come]) if old and new else ""
-    space = space[: len(space) - len(space.lstrip())]
+    space = gone[: len(gone) - len(gone.lstrip())]
+    space = space if old and new and come.startswith(space) else ""
     gone, come = (_shown(text[len(space) :]) for text in (gone, come))
     return space + (f"[-{gone}-]" if old else "") + (f"{{+{come}+}}" if new else "")
 

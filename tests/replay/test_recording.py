@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lmtrace_replay._recording import RecordedChunk, RecordedError, Recording
 
 import lmtrace
 from lmtrace._keys import request_key
 from lmtrace._traced import TracedBackend
+from lmtrace_replay._recording import RecordedChunk, RecordedError, Recording
 
 texts = st.text(max_size=20)
 values = st.recursive(
