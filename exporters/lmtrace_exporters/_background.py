@@ -53,6 +53,7 @@ class Background:
 
     def _run(self) -> None:
         while (seconds := self._pause()) is not None:
-            self._wake.wait(seconds)
+            if self._wake.wait(seconds):
+                continue  # there is news: how long to sleep is to be asked again
             with suppress(Exception):
                 self._tick()
