@@ -7,10 +7,12 @@ when exactly one is active; with several, nobody can tell, and the call belongs 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from lmtrace._entry import RunInfo
 
@@ -32,10 +34,23 @@ def current_run() -> Run | None:
 
 
 def process_run(redactor: Redactor) -> RunInfo | None:
-    """The run the whole process belongs to, when ``lmtrace run`` started it; its name stands on spans, so it is cleaned."""
+    """The run the whole process belongs to, when ``lmtrace run`` started it.
+
+    Its name and tags stand on spans, so they are cleaned.
+    """
     run_id = os.environ.get("LMTRACE_RUN_ID")
+    if not run_id:
+        return None
     name = os.environ.get("LMTRACE_RUN_NAME", "")
-    return RunInfo(run_id=run_id, name=redactor.text(name, {})) if run_id else None
+    return RunInfo(run_id=run_id, name=redactor.text(name, {}), tags=_process_tags(redactor))
+
+
+def _process_tags(redactor: Redactor) -> Mapping[str, str]:
+    try:
+        tags = orjson.loads(os.environ.get("LMTRACE_RUN_TAGS", "{}"))
+        return {redactor.text(str(key), {}): redactor.text(str(value), {}) for key, value in tags.items()}
+    except (ValueError, AttributeError):  # not what the command wrote, but somebody's variable
+        return {}
 
 
 def enter_run(run: Run) -> Any:

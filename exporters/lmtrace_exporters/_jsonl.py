@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lmtrace._exporter import Record
 from lmtrace_exporters._append import append
@@ -25,13 +26,18 @@ class JSONLExporter:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path).absolute()
-        self._lock = threading.Lock()
         self._fd: int | None = None
         self._closed = self._torn = False
+        self._written = self._dropped = 0
+        self._last_error: str | None = None
+        self._reopen()
         after_fork(self, JSONLExporter._reopen)
 
     def _reopen(self) -> None:
-        self._lock = threading.Lock()  # a thread that is not here may have held it; the descriptor can be shared
+        """What a thread that is not in this child may have held; the descriptor can be shared."""
+        self._lock = threading.RLock()
+        self._busy = False
+        self._deferred: list[bytes] = []
 
     @property
     def path(self) -> Path:
@@ -46,14 +52,17 @@ class JSONLExporter:
         """
         if not records:
             return
-        data = b"".join(record.line + b"\n" for record in records)
+        lines = [record.line + b"\n" for record in records]
         with self._lock:
             if self._closed:
                 raise StoreError(f"{self._path} is closed: nothing can be recorded after shutdown")
-            try:
-                self._write(data)
-            except OSError as error:
-                raise StoreError(f"cannot write to {self._path}: {error}") from error
+            self._deferred += lines
+            if not self._busy:  # else a finaliser interrupted this thread's own write, which takes these too
+                self._write_deferred()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what this process did so far: records written and refused, and the last error."""
+        return {"written": self._written, "dropped": self._dropped, "last_error": self._last_error}
 
     def force_flush(self, timeout_millis: float = 30_000) -> bool:
         """Bring the file to the disk; tell whether that was done in time."""
@@ -66,6 +75,24 @@ class JSONLExporter:
             fd, self._fd, self._closed = self._fd, None, True
         if fd is not None:
             os.close(fd)
+
+    def _write_deferred(self) -> None:
+        self._busy = True
+        try:
+            while self._deferred:
+                lines, self._deferred = self._deferred, []
+                self._write_lines(lines)
+        finally:
+            self._busy = False
+
+    def _write_lines(self, lines: list[bytes]) -> None:
+        try:
+            self._write(b"".join(lines))
+        except OSError as error:
+            self._dropped += len(lines)
+            self._last_error = f"cannot write to {self._path}: {error}"
+            raise StoreError(self._last_error) from error
+        self._written += len(lines)
 
     def _write(self, data: bytes) -> None:
         if self._fd is None:

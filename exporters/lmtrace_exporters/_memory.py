@@ -8,16 +8,21 @@ from typing import Any
 
 from lmtrace._exporter import Record
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._forks import after_fork
 
 
 class InMemoryExporter:
     """Keeps every row as a dictionary; nothing survives the process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._new_lock()
         self._closed = False
         self.rows: list[dict[str, Any]] = []
         """The rows in the order they came, each with its `kind`."""
+        after_fork(self, InMemoryExporter._new_lock)
+
+    def _new_lock(self) -> None:
+        self._lock = threading.RLock()  # a finaliser may export while its own thread is in here
 
     def export(self, records: Sequence[Record]) -> None:
         """Keep the rows of the records.

@@ -49,7 +49,7 @@ class Tally:
         """Items that should have been sent, where that is known."""
         self.sent = 0
         self.failed = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may end a span while its own thread is in here
         self._reported = 0
         after_fork(self, Tally.__init__)
 

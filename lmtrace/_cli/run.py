@@ -7,10 +7,12 @@ on stderr when it ends. No call at all is a warning that says why.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -25,12 +27,31 @@ from lmtrace._cli._summary import summary
 BOOTSTRAP = Path(__file__).parent / "_bootstrap"
 
 
+def _tags(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise click.BadParameter("write it as name=value", ctx, param)
+    return {key: value for key, _, value in pairs}
+
+
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option("--name", help="What to call the run; the program's name by default.")
+@click.option(
+    "tags",
+    "-t",
+    "--tag",
+    multiple=True,
+    callback=_tags,
+    metavar="KEY=VALUE",
+    help="Stored with every call; repeatable.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No summary; warnings still come.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, required=True, metavar="-- CMD...")
 @store_option
-def command(*, name: str | None, quiet: bool, program: tuple[str, ...], store: Path | None) -> None:
+def command(
+    *, name: str | None, tags: Mapping[str, str], quiet: bool, program: tuple[str, ...], store: Path | None
+) -> None:
     """Record a program as it is, for example `lmtrace run -- python app.py`.
 
     Its output, input, signals and exit status are untouched.
@@ -43,7 +64,7 @@ def command(*, name: str | None, quiet: bool, program: tuple[str, ...], store: P
         target = store.expanduser().absolute() if store is not None else resolve().store
     run_id = Uuid7()()
     with tempfile.TemporaryDirectory(prefix="lmtrace-run-") as folder:
-        environ = _environ(run_id, name or _name_of(program), target, folder)
+        environ = _environ(run_id, name or _name_of(program), tags, target, folder)
         started, began = time.time(), time.monotonic()
         code = _run(program, environ)
         elapsed = time.monotonic() - began
@@ -57,12 +78,13 @@ def command(*, name: str | None, quiet: bool, program: tuple[str, ...], store: P
     leave_like(code)
 
 
-def _environ(run_id: str, name: str, store: Path | None, folder: str) -> dict[str, str]:
+def _environ(run_id: str, name: str, tags: Mapping[str, str], store: Path | None, folder: str) -> dict[str, str]:
     before = os.environ.get("PYTHONPATH")
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([str(BOOTSTRAP), *([before] if before else [])]),
         "LMTRACE_RUN_ID": run_id,
         "LMTRACE_RUN_NAME": name,
+        "LMTRACE_RUN_TAGS": json.dumps(tags),
         "LMTRACE_RUN_STATUS": folder,
         "LMTRACE_STORE": "off" if store is None else str(store),
     }

@@ -76,6 +76,16 @@ def test_quiet(run: Run, program: str) -> None:
     assert run(sys.executable, program, "one", options=("-q",)).stderr == ""
 
 
+def test_tags(run: Run, program: str, tmp_path: Path) -> None:
+    """Tags given to the command stand on every call of the program; one without a value is refused."""
+    run(sys.executable, program, "one", options=("--tag", "exp=a", "-t", "note=x=1, y"))
+    with open_history(tmp_path / "store") as history:
+        assert history.sql("SELECT tags FROM calls").fetchall() == [({"exp": "a", "note": "x=1, y"},)]
+    refused = run(sys.executable, program, "one", options=("--tag", "exp"))
+    assert refused.returncode == 2
+    assert "name=value" in refused.stderr
+
+
 def test_own_runs_count(run: Run, tmp_path: Path) -> None:
     """Calls in runs that the program opens itself are summed up too."""
     path = tmp_path / "app.py"

@@ -124,11 +124,23 @@ class TestRuns:
         """`lmtrace run` gives the process a run, below which those of the code are."""
         monkeypatch.setenv("LMTRACE_RUN_ID", "run-1")
         monkeypatch.setenv("LMTRACE_RUN_NAME", "evaluate.py")
+        monkeypatch.setenv("LMTRACE_RUN_TAGS", '{"exp": "a"}')
         with capture() as captured:
             call()
             with lmtrace.run("mine"):
                 call()
-        assert [(row["run_name"]) for row in captured.rows] == ["evaluate.py", "mine"]
+        assert [(row["run_name"], row.get("tags")) for row in captured.rows] == [
+            ("evaluate.py", {"exp": "a"}),
+            ("mine", None),
+        ]
+
+    def test_of_another_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is in the variables of the command and not from it is left out."""
+        monkeypatch.setenv("LMTRACE_RUN_ID", "run-1")
+        monkeypatch.setenv("LMTRACE_RUN_TAGS", "[1")
+        with capture() as captured:
+            call()
+        assert [row.get("tags") for row in captured.rows] == [None]
 
 
 class TestOtherInstrumentations:

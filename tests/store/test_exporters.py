@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -107,3 +108,26 @@ def test_memory_clear(make_call: MakeCall) -> None:
     assert sink.rows[0]["kind"] == "call"
     sink.clear()
     assert sink.rows == []
+
+
+def test_interrupted_export(sink: Exporter, make_call: MakeCall) -> None:
+    """A signal handler or finaliser that exports amid its own thread's export waits for nobody, and no row is lost."""
+    count = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal count
+        count += 1
+        sink.export([make_call(f"signal-{count}")])
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        for number in range(2_000):
+            sink.export([make_call(str(number))])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert sink.force_flush()
+    uuids = [row["uuid"] for row in rows_of(sink)]
+    assert len(uuids) == len(set(uuids)) == 2_000 + count
+    sink.shutdown()
