@@ -88,6 +88,8 @@ class HistoryEntry(Mapping[str, Any]):
     attempts: int = 1
     streamed: bool = False
     thread: str = ""
+    path: str | None = None
+    """Which task asked, as fork ordinals, while recording or replaying: ``0.3.12``."""
 
     def __getitem__(self, key: str) -> Any:
         if key not in DSPY_KEYS:

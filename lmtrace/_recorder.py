@@ -22,7 +22,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from lmtrace import _scope, _settings
+from lmtrace import _paths, _scope, _settings
 from lmtrace import _semconv as names
 from lmtrace._attributes import span_name, start_attributes
 from lmtrace._data import LMRequest, LMResponse
@@ -178,7 +178,7 @@ class CallRecord:
     """One call in flight. Every method is safe whatever happens; none raises into the call."""
 
     __slots__ = (
-        "_asked", "_attempts", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_request_key", "_run",
+        "_asked", "_attempts", "_done", "_first_chunk_ns", "_parent_span_id", "_path", "_recorder", "_request_key", "_run",
         "_run_info", "_scope", "_secrets", "_span", "_start_ns", "_start_perf", "_token", "entry", "request",
     )  # fmt: skip
 
@@ -196,6 +196,7 @@ class CallRecord:
         self._done = False
         self._first_chunk_ns: int | None = None
         self._parent_span_id: int | None = None
+        self._path: str | None = None
         self._request_key: str | None = None
         self._run: Run | None = None
         self._run_info: RunInfo | None = None
@@ -208,6 +209,7 @@ class CallRecord:
         run = self._run = _scope.current_run()
         self._run_info = run.info if run is not None else self._recorder.process_run
         self._scope = _scope.scope()
+        self._path = _paths.current()
         try:
             self._open_span()
         except Exception as error:
@@ -358,6 +360,7 @@ class CallRecord:
             attempts=self._attempts,
             streamed=self.request.stream,
             thread=threading.current_thread().name,
+            path=self._path,
         )
 
     def _error(self, error: BaseException) -> CallError:

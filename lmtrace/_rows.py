@@ -105,6 +105,8 @@ def _identity(entry: HistoryEntry) -> dict[str, Any]:
             row["parent_span_id"] = entry.parent_span_id
     if entry.scope is not None:
         row["scope"] = entry.scope
+    if entry.path is not None:
+        row["path"] = entry.path
     if entry.request_key is not None:
         row["request_key"] = entry.request_key
     if entry.run is not None:

@@ -67,6 +67,7 @@ CALL_COLUMNS: Final[dict[str, str]] = {
     "host": "VARCHAR",
     "pid": "INTEGER",
     "thread": "VARCHAR",
+    "path": "VARCHAR",
 }
 """One row per finished LM call. `output_text` is not in the journal: readers and the compactor derive it."""
 

@@ -1,0 +1,79 @@
+"""Whether something that is started is a task of the program, which takes the next number of the one that starts it.
+
+What a library starts for itself takes none: a pool starts a worker only if none is idle, a client resolves a name only if
+no connection is open, a progress bar starts its monitor once a process. Counting those would make the labels depend on
+the schedule. Neither does anything that starts while an LM call runs: on replay the provider's library is not there.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any, Final
+
+from lmtrace import _paths
+from lmtrace._recorder import active_call
+
+_PLUMBING: Final = frozenset(
+    {
+        "aiohappyeyeballs", "aiohttp", "asyncio.base_events", "asyncio.base_subprocess", "asyncio.futures",
+        "asyncio.proactor_events", "asyncio.selector_events", "asyncio.sslproto", "asyncio.staggered",
+        "asyncio.unix_events", "asyncio.windows_events", "concurrent.futures", "ddtrace", "grpc", "httpcore", "httpx",
+        "lmtrace", "lmtrace_exporters", "lmtrace_replay", "logging", "multiprocessing", "opentelemetry", "posthog",
+        "sentry_sdk", "socket", "tqdm", "urllib3",
+    }
+)  # fmt: skip
+"""Packages and modules whose functions, threads and coroutines are no tasks of the program."""
+
+_WORKERS: Final = frozenset({"anyio", "asyncio", "litellm"})
+"""Packages whose threads serve anybody; what they run as coroutines are tasks."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _belongs(module: str, packages: frozenset[str]) -> bool:
+    parts = module.split(".")
+    return any(".".join(parts[:count]) in packages for count in range(1, len(parts) + 1))
+
+
+def of_function(function: Any) -> _paths.Branch | None:
+    """The branch in which a function handed to a pool will run; None if labels do not come here."""
+    parent = _paths.here()
+    return None if parent is None else _next(parent, is_plumbing=_belongs(_module(function), _PLUMBING))
+
+
+def of_callback(function: Any) -> _paths.Branch | None:
+    """The branch of a callback that some thread will run; None for one of a library's, which does as it likes."""
+    parent = _paths.here()
+    return None if parent is None or _belongs(_module(function), _PLUMBING) else _next(parent, is_plumbing=False)
+
+
+def of_thread(thread: threading.Thread) -> _paths.Branch | None:
+    """The branch of a thread that is about to start; None for one that serves anybody."""
+    parent = _paths.here()
+    if parent is None:
+        return None
+    target = getattr(thread, "_target", None)
+    module = type(thread).__module__ if target is None else _module(target)
+    serves = _belongs(module, _PLUMBING) or _belongs(module, _WORKERS)
+    return None if serves else _next(parent, is_plumbing=False)
+
+
+def of_coroutine(coroutine: Any) -> _paths.Branch | None:
+    """The branch of the asyncio task that will run a coroutine."""
+    parent = _paths.here()
+    if parent is None:
+        return None
+    frame = getattr(coroutine, "cr_frame", None)
+    module = type(coroutine).__module__ if frame is None else frame.f_globals.get("__name__", "")
+    return _next(parent, is_plumbing=_belongs(module, _PLUMBING))
+
+
+def _next(parent: _paths.Branch, *, is_plumbing: bool) -> _paths.Branch:
+    return parent.uncounted() if is_plumbing or active_call() is not None else parent.fork()
+
+
+def _module(function: Any) -> str:
+    """Where a function was written; empty for one written in C."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__module__", None) or ""

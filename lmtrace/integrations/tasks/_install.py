@@ -1,0 +1,74 @@
+"""Patches the standard library when the first session begins, and puts everything back when the last one ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from lmtrace import _paths
+
+if TYPE_CHECKING:
+    from lmtrace.integrations.tasks._patch import Patch
+
+_lock = threading.RLock()
+_sessions: Final[list[_paths.Root]] = []
+_patches: Final[list[Patch]] = []
+
+
+def start() -> _paths.Root:
+    """Begin to label tasks, with the running thread or asyncio task as the root, ``0``; returns what `stop` needs."""
+    with _lock:
+        if not _sessions:
+            _patches[:] = _all()
+            for patch in _patches:
+                patch.install()
+        root = _paths.begin()
+        _sessions.append(root)
+        return root
+
+
+def stop(root: _paths.Root) -> None:
+    """End that session; its labels mean nothing any more. May be called from anywhere, and more than once."""
+    with _lock:
+        _paths.end(root)
+        if root not in _sessions:
+            return
+        _sessions.remove(root)
+        if not _sessions:
+            for patch in reversed(_patches):
+                patch.remove()
+            _patches.clear()
+
+
+def _all() -> list[Patch]:
+    """The places where the standard library starts something."""
+    import asyncio.base_events
+    import asyncio.tasks
+    from concurrent.futures import Future, ThreadPoolExecutor
+    from multiprocessing.pool import ThreadPool
+
+    from lmtrace.integrations.tasks import _loops, _threads
+    from lmtrace.integrations.tasks._patch import Patch
+
+    return [
+        Patch(threading.Thread, "start", _threads.wrap_start),
+        Patch(ThreadPoolExecutor, "submit", _threads.wrap_submit),
+        Patch(Future, "add_done_callback", _threads.wrap_callback),
+        Patch(ThreadPool, "apply_async", _threads.wrap_apply),
+        Patch(ThreadPool, "_map_async", _threads.wrap_map),
+        Patch(ThreadPool, "imap", _threads.wrap_imap),
+        Patch(ThreadPool, "imap_unordered", _threads.wrap_imap),
+        Patch(asyncio.base_events.BaseEventLoop, "create_task", _loops.wrap_create_task),
+        Patch(asyncio.tasks, "set", _loops.wrap_set, set),
+    ]
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not here may have held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
