@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -104,9 +104,16 @@ class Branch:
                 kwargs,
             )  # a future keeps its error, the error its frames, and they the caller's
 
+    def enter(self, context: Context) -> None:
+        """Say that `context`, in which this task is about to run, is its own."""
+        with suppress(RuntimeError):  # somebody runs in it now: then it is his
+            context.run(_around.set, self)
+
     @contextmanager
-    def starting(self) -> Iterator[None]:
-        """Around the making of an asyncio task: it copies this context, and an eager one begins to run."""
+    def starting(self, context: Context | None) -> Iterator[None]:
+        """Around the making of an asyncio task: it runs in `context` or a copy of this one; an eager one begins to run."""
+        if context is not None:
+            self.enter(context)
         token = _around.set(self)
         _starting.branches.append(self)
         try:
@@ -119,7 +126,7 @@ class Branch:
 class Root(Branch):
     """The branch in which a session began, labelled ``0``."""
 
-    __slots__ = ("before", "is_open", "owner", "token", "told")
+    __slots__ = ("before", "is_open", "owner", "told")
 
     def __init__(self, owner: Any) -> None:
         super().__init__("0")
@@ -128,14 +135,21 @@ class Root(Branch):
         self.before: Final = None if owner is None else _branches.get(owner)
         """The owner's branch in the session around this one."""
         self.told = False
-        self.token: Token[Branch | None] | None = None
+        """Whether it was said that a call could not be followed."""
+
+    def outer(self) -> Branch | None:
+        """The owner's branch in the innermost session around this one that is still open."""
+        before = self.before
+        while isinstance(before, Root) and not before.is_open:
+            before = before.before
+        return before if before is not None and before.is_alive else None
 
 
 def begin() -> Root:
     """Open a session: the running thread or asyncio task is its root. Labels of sessions around it rest meanwhile."""
     root = Root(_owner())
     assign(root.owner, root)
-    root.token = _around.set(root)
+    _around.set(root)
     with _lock:
         _roots.append(root)
     return root
@@ -148,11 +162,10 @@ def end(root: Root) -> None:
             root.is_open = False
             _roots.remove(root)
     if root.owner is not None and _branches.get(root.owner) is root:
-        assign(root.owner, root.before)
-    if root.token is not None and _around.get() is root:
-        with suppress(ValueError):  # closed in another context than it was opened in, as fixtures do
-            _around.reset(root.token)
-    root.token = None
+        assign(root.owner, root.outer())
+    around = _around.get()
+    if around is not None and not around.is_alive:
+        _around.set(root.outer())
 
 
 def current() -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterable
+from contextvars import Context
 from multiprocessing import pool
 from typing import Any, TypeVar
 
@@ -27,9 +28,18 @@ def wrap_submit(original: Function, switch: Switch) -> Function:
         branch = _children.of_function(fn) if switch.is_on else None
         if branch is None:
             return original(self, fn, *args, **kwargs)
+        context = _context_of(fn)
+        if context is not None:
+            branch.enter(context)
         return original(self, branch.run, fn, *args, **kwargs)
 
     return submit
+
+
+def _context_of(function: Any) -> Context | None:
+    """The context that a function is bound to run in, as `asyncio.to_thread` does it."""
+    bound = getattr(function.func if isinstance(function, functools.partial) else function, "__self__", None)
+    return bound if isinstance(bound, Context) else None
 
 
 def wrap_callback(original: Function, switch: Switch) -> Function:
