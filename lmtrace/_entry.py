@@ -43,6 +43,10 @@ class CallError:
     message: str | None = None
     status: int | None = None
     """HTTP status, where there was one."""
+    code: str | None = None
+    """`LMError.code` of the error that `lmtrace.LM` raises."""
+    retry_after: float | None = None
+    """Seconds the provider asked to wait, where it did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,11 @@ def classify(error: Exception) -> type[LMError]:
     return kind
 
 
+def public_class(error: Exception) -> type[LMError]:
+    """The class in which `lmtrace.LM` raises an error."""
+    return type(error) if isinstance(error, LMError) else classify(error)
+
+
 def _by_name(error: BaseException) -> type[LMError] | None:
     return next((_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME), None)
 

@@ -22,11 +22,12 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from lmtrace import _paths, _scope, _settings
+from lmtrace import _paths, _scope, _serving, _settings
 from lmtrace import _semconv as names
 from lmtrace._attributes import span_name, start_attributes
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_outputs
+from lmtrace._errors import LMError
 from lmtrace._exporter import Exporter, Record
 from lmtrace._failures import failures
 from lmtrace._ids import Clock, Uuid7
@@ -39,6 +40,7 @@ from lmtrace._telemetry import tell
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lmtrace._data import LMChunk
     from lmtrace._events import Events
     from lmtrace._metrics import Metrics
     from lmtrace._runs import Run
@@ -113,11 +115,15 @@ def active_call() -> CallRecord | None:
     return call if isinstance(call, CallRecord) and not call._done else None  # a task may outlive the call it began in
 
 
+_Chunk = tuple[int, Any, "Callable[[Any], LMChunk] | None"]
+
+
 class Recorder:
     """Everything a call is recorded with. Immutable; new settings make a new recorder."""
 
     __slots__ = (
         "__weakref__",
+        "_rowless",
         "clock",
         "events",
         "exporters",
@@ -155,15 +161,27 @@ class Recorder:
         self.keep_content = settings.capture == "full"
         self.process_run = _scope.process_run(self.redactor)
         self.may_nest = bool(settings.redact or settings.exporters)
+        self._rowless: Recorder | None = None
 
     def start(self, request: LMRequest, secrets: Mapping[str, Any]) -> CallRecord:
         """Begin to record a call: the span opens, and what was asked is serialised. Never raises."""
-        call = CallRecord(_silent() if self.may_nest and _inside.get() else self, request, secrets)
+        server = _serving.current()
+        recorder = self if server is None or server.keeps_rows else self.rowless()
+        call = CallRecord(_silent() if self.may_nest and _inside.get() else recorder, request, secrets)
         try:
             call._open()
         except Exception as error:
             failures.note("starting a record", error)
         return call
+
+    def rowless(self) -> Recorder:
+        """This recorder, but for the store: spans and metrics only."""
+        if self._rowless is None:
+            self._rowless = Recorder(
+                self.settings, tracer=self.tracer, metrics=self.metrics, events=self.events, clock=self.clock,
+                new_id=self.new_id,
+            )  # fmt: skip
+        return self._rowless
 
     def export(self, record: Record) -> None:
         """Give a record to every exporter; one that fails does not keep the others from it."""
@@ -178,8 +196,9 @@ class CallRecord:
     """One call in flight. Every method is safe whatever happens; none raises into the call."""
 
     __slots__ = (
-        "_asked", "_attempts", "_done", "_first_chunk_ns", "_parent_span_id", "_path", "_recorder", "_request_key", "_run",
-        "_run_info", "_scope", "_secrets", "_span", "_start_ns", "_start_perf", "_token", "entry", "request",
+        "_asked", "_attempts", "_chunks", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_run",
+        "_run_info", "_secrets", "_server", "_span", "_start_ns", "_start_perf", "_token", "entry", "path", "request",
+        "request_key", "scope",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, request: LMRequest, secrets: Mapping[str, Any]) -> None:
@@ -193,14 +212,17 @@ class CallRecord:
         self._span: Span = trace.INVALID_SPAN
         self._asked: Asked | None = None
         self._attempts = 1
+        self._server = _serving.current()
+        keeps_chunks = (recorder.keep_rows and recorder.keep_content) or self._server is not None
+        self._chunks: list[_Chunk] | None = [] if request.stream and keeps_chunks else None
         self._done = False
         self._first_chunk_ns: int | None = None
         self._parent_span_id: int | None = None
-        self._path: str | None = None
-        self._request_key: str | None = None
+        self.path: str | None = None
+        self.request_key: str | None = None
         self._run: Run | None = None
         self._run_info: RunInfo | None = None
-        self._scope: str | None = None
+        self.scope: str | None = None
         self._token: Any = None
 
     # --- opening ---------------------------------------------------------------------------------------------------
@@ -208,8 +230,8 @@ class CallRecord:
     def _open(self) -> None:
         run = self._run = _scope.current_run()
         self._run_info = run.info if run is not None else self._recorder.process_run
-        self._scope = _scope.scope()
-        self._path = _paths.current()
+        self.scope = _scope.scope()
+        self.path = _paths.current()
         try:
             self._open_span()
         except Exception as error:
@@ -217,7 +239,7 @@ class CallRecord:
         recorder, request = self._recorder, self.request
         if recorder.keep_rows and recorder.keep_content:
             self._asked = Asked(request.messages, request.prompt, request.kwargs, recorder.redactor)
-        self._request_key = request_key(request, self._asked.canonical if self._asked is not None else None)
+        self.request_key = request_key(request, self._asked.canonical if self._asked is not None else None)
 
     def _open_span(self) -> None:
         parent = otel_context.get_current()
@@ -234,9 +256,7 @@ class CallRecord:
             span_name(self.request),
             parent,
             SpanKind.CLIENT,
-            start_attributes(
-                self.request, scope=self._scope, run=self._run_info, compat=self._recorder.settings.compat
-            ),
+            start_attributes(self.request, scope=self.scope, run=self._run_info, compat=self._recorder.settings.compat),
             start_time=self._start_ns,
         )
         self._span = span if has_identity(span, around) else local_span(around)
@@ -274,10 +294,13 @@ class CallRecord:
         except Exception as failure:
             failures.note("noting an attempt", failure)
 
-    def first_chunk(self) -> None:
-        """Note that the first chunk of a stream has arrived; later calls change nothing."""
+    def chunk(self, chunk: Any, read: Callable[[Any], LMChunk] | None = None) -> None:
+        """Note that a chunk of a stream has arrived; `read` makes an `LMChunk` of it when the stream is over."""
+        now = self._recorder.clock.perf_ns()
+        if self._chunks is not None:
+            self._chunks.append((now, chunk, read))
         if self._first_chunk_ns is None:
-            self._first_chunk_ns = self._recorder.clock.perf_ns()
+            self._first_chunk_ns = now
             try:
                 self._span.add_event(names.FIRST_CHUNK_EVENT)
             except Exception as failure:
@@ -291,7 +314,7 @@ class CallRecord:
 
     def fail(self, error: BaseException, partial: LMResponse | None = None) -> HistoryEntry:
         """Record an error or a cancellation, with what had arrived until then."""
-        return self._close(partial, error, "provider")
+        return self._close(partial, error, getattr(error, _serving.SERVED_BY, "provider"))
 
     def abandon(self, partial: LMResponse | None = None) -> None:
         """Record that a stream was dropped half-way; nothing if it had already ended."""
@@ -320,8 +343,29 @@ class CallRecord:
         except Exception as failure:  # no LMResponse, but whatever a backend of the user's returned
             entry = self.entry = self._bare_entry()
             failures.note("reading an answer", failure)
-        self._write(entry)
+        chunks = self._timed_chunks()
+        self._write(entry, chunks)
+        if self._server is not None:
+            self._tell_server(self._server, entry, chunks)
         return entry
+
+    def _timed_chunks(self) -> list[_serving.TimedChunk] | None:
+        if not self._chunks:
+            return None
+        start = self._start_perf
+        try:
+            return [((ns - start) / 1e6, raw if read is None else read(raw)) for ns, raw, read in self._chunks]
+        except Exception as failure:
+            failures.note("reading the chunks of a stream", failure)
+            return None
+
+    def _tell_server(
+        self, server: _serving.Server, entry: HistoryEntry, chunks: list[_serving.TimedChunk] | None
+    ) -> None:
+        try:
+            server.finished(entry, chunks)
+        except Exception as failure:
+            failures.note("keeping a recording", failure)
 
     def _bare_entry(self) -> HistoryEntry:
         return HistoryEntry(
@@ -331,8 +375,8 @@ class CallRecord:
             request=self.request,
             outputs=[],
             run=self._run_info,
-            scope=self._scope,
-            request_key=self._request_key,
+            scope=self.scope,
+            request_key=self.request_key,
         )
 
     def _freeze(self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy) -> HistoryEntry:
@@ -350,34 +394,37 @@ class CallRecord:
             span_id=f"{context.span_id:016x}" if traced else None,
             parent_span_id=f"{self._parent_span_id:016x}" if traced and self._parent_span_id else None,
             run=self._run_info,
-            scope=self._scope,
+            scope=self.scope,
             request=self.request,
             response=response,
             error=None if error is None else self._error(error),
             outputs=[] if response is None else dspy_outputs(response.outputs),
             served_by=served_by,
-            request_key=self._request_key,
+            request_key=self.request_key,
             attempts=self._attempts,
             streamed=self.request.stream,
             thread=threading.current_thread().name,
-            path=self._path,
+            path=self.path,
         )
 
     def _error(self, error: BaseException) -> CallError:
+        code, delay = _public_facts(error)
         return CallError(
-            type=_type_name(error),
+            type=getattr(error, _serving.RECORDED_TYPE, None) or _type_name(error),
             message=self._recorder.redactor.text(_message(error), self._secrets),
             status=_status(error),
+            code=code,
+            retry_after=delay,
         )
 
-    def _write(self, entry: HistoryEntry) -> None:
+    def _write(self, entry: HistoryEntry, chunks: list[_serving.TimedChunk] | None) -> None:
         """The row, and then telemetry."""
         recorder, secrets, line = self._recorder, self._secrets, None
         try:
             if self._run is not None:
                 self._run.note(entry)
             if recorder.keep_rows:
-                line = call_line(entry, self._asked, recorder.redactor, secrets)
+                line = call_line(entry, self._asked, recorder.redactor, secrets, chunks)
                 recorder.export(Record("call", line))
         except Exception as failure:
             failures.note("writing a record", failure)
@@ -427,6 +474,21 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "<the exception cannot be shown>"
+
+
+def _public_facts(error: BaseException) -> tuple[str | None, float | None]:
+    """The code of the error that `lmtrace.LM` raises, and how long the provider asked to wait."""
+    from lmtrace._error_facts import retry_after
+    from lmtrace._provider_errors import public_class
+
+    if not isinstance(error, Exception):
+        return None, None
+    try:
+        if isinstance(error, LMError):
+            return error.code, error.retry_after
+        return public_class(error).default_code, retry_after(error)
+    except Exception:  # an exception that cannot be read
+        return None, None
 
 
 def _status(error: BaseException) -> int | None:

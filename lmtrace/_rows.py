@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,7 @@ from lmtrace._parameters import identifier
 from lmtrace._providers import identity
 from lmtrace._redactor import Redactor
 from lmtrace._schema import SCHEMA_VERSION
+from lmtrace._serving import TimedChunk
 from lmtrace._version import __version__
 
 HOST: Final = platform.node()
@@ -46,7 +47,13 @@ class Asked:
         self.kwargs = text if _SCALARS.issuperset(map(type, plain.values())) else redactor.shapes(text)
 
 
-def call_line(entry: HistoryEntry, asked: Asked | None, redactor: Redactor, secrets: Mapping[str, Any]) -> bytes:
+def call_line(
+    entry: HistoryEntry,
+    asked: Asked | None,
+    redactor: Redactor,
+    secrets: Mapping[str, Any],
+    chunks: Sequence[TimedChunk] | None = None,
+) -> bytes:
     """The row of a call as one JSON object. Without `asked` only metadata is kept, and no content."""
     row = _identity(entry)
     answer = None if entry.response is None else entry.response.to_wire()
@@ -58,6 +65,9 @@ def call_line(entry: HistoryEntry, asked: Asked | None, redactor: Redactor, secr
         _add_error(row, entry, content=asked is not None)
     if asked is not None:
         _add_content(row, entry, asked, answer)
+        if chunks and answer is not None and _is_harmless(answer, redactor, secrets):
+            steps = [{"ms": round(ms, 3), **chunk.to_wire()} for ms, chunk in chunks]
+            row["chunks"] = orjson.Fragment(_wire.dumps(steps))
     else:
         row["kwargs"] = _harmless(entry.kwargs)
     line = redactor.line(_dump(row), secrets)
@@ -162,6 +172,9 @@ def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> No
         return
     row["error_type"] = error.type
     row["error_status"] = error.status
+    row["error_code"] = error.code
+    if error.retry_after is not None:
+        row["error_retry_after"] = error.retry_after
     if content:
         row["error_message"] = error.message
 
@@ -183,7 +196,13 @@ def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if type(value) in _SCALARS}
 
 
-_REDACTABLE: Final = ("prompt", "messages", "kwargs", "tools", "outputs", "response", "error_message")
+def _is_harmless(answer: dict[str, Any], redactor: Redactor, secrets: Mapping[str, Any]) -> bool:
+    """Whether nothing in a streamed answer has to be removed: a secret in pieces would not be found in its chunks."""
+    text = _wire.dumps(answer)
+    return redactor.line(text, secrets) == text and not (redactor.custom and redactor.walk(answer) != answer)
+
+
+_REDACTABLE: Final = ("prompt", "messages", "kwargs", "tools", "outputs", "response", "chunks", "error_message")
 
 
 def _customised(line: bytes, redactor: Redactor) -> bytes:

@@ -9,7 +9,7 @@ threads that were started before must not reach the network past it.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from lmtrace._backend import Backend
     from lmtrace._data import LMChunk
     from lmtrace._entry import HistoryEntry
+
+SERVED_BY: Final = "lmtrace_served_by"
+"""Set on an error that was not the provider's: who raised it."""
+
+RECORDED_TYPE: Final = "lmtrace_recorded_type"
+"""Set on an error that was raised again: the class it had when it was recorded."""
 
 TimedChunk = tuple[float, "LMChunk"]
 """When a chunk arrived, in milliseconds since the start of its call, and the chunk."""
@@ -31,7 +37,7 @@ class Server(Protocol):
     def serve(self, backend: Backend) -> Backend:
         """The backend to ask instead of `backend`, which asks the provider, retries included."""
 
-    def finished(self, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None, path: str | None) -> None:
+    def finished(self, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None) -> None:
         """A call made meanwhile is over; `chunks` are those of a stream."""
 
 

@@ -108,7 +108,7 @@ class TracedStream(_Recorded):
         except BaseException as error:
             self._failed(error)
             raise
-        self._record.first_chunk()
+        self._record.chunk(chunk)
         return chunk
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class TracedAsyncStream(_Recorded):
         except BaseException as error:
             self._failed(error)
             raise
-        self._record.first_chunk()
+        self._record.chunk(chunk)
         return chunk
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ from lmtrace._keys import request_key
 from lmtrace._providers import UNKNOWN
 
 if TYPE_CHECKING:
-    from lmtrace._entry import HistoryEntry
+    from lmtrace._entry import CallError, HistoryEntry
     from lmtrace._serving import TimedChunk
 
 Normaliser = Callable[[str], str]
@@ -201,17 +201,15 @@ class Recording:
         )
 
     @classmethod
-    def from_entry(
-        cls, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None = None, path: str | None = None
-    ) -> Recording:
+    def from_entry(cls, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None = None) -> Recording:
         """The recording of a call that has just finished."""
         error = entry.error
         return cls(
             request=entry.request,
             response=entry.response,
-            error=None if error is None else RecordedError(type=error.type, message=error.message, status=error.status),
+            error=None if error is None else _recorded_error(error),
             chunks=None if chunks is None else [RecordedChunk(ms=ms, **chunk.to_wire()) for ms, chunk in chunks],
-            path=path,
+            path=entry.path,
             scope=entry.scope,
             request_key=entry.request_key,
             uuid=entry.uuid,
@@ -264,6 +262,12 @@ def _row_error(row: Mapping[str, Any]) -> RecordedError | None:
         status=row.get("error_status"),
         code=row.get("error_code"),
         retry_after=row.get("error_retry_after"),
+    )
+
+
+def _recorded_error(error: CallError) -> RecordedError:
+    return RecordedError(
+        type=error.type, message=error.message, status=error.status, code=error.code, retry_after=error.retry_after
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from lmtrace._data import LMChunk, LMOutput, LMResponse, LMUsage
 from lmtrace.integrations.litellm import _chat, _delta, _message, _models, _text, _usage
 from lmtrace.integrations.litellm._assemble_responses import ResponsesAssembly, is_event
+from lmtrace.integrations.litellm._chunks import LiteLLMChunk
 
 
 class Assembly(Protocol):
@@ -194,8 +195,8 @@ def chunk_of(raw: Any) -> LMChunk:
     fields = (choice.__pydantic_extra__ or {}) if choice is not None else {}
     delta = fields.get("delta")
     if delta is None:
-        return LMChunk(text=fields.get("text") or "", index=fields.get("index") or 0, raw=raw)
-    return LMChunk(
+        return LiteLLMChunk(text=fields.get("text") or "", index=fields.get("index") or 0, raw=raw)
+    return LiteLLMChunk(
         text=delta.get("content") or "",
         reasoning=delta.get("reasoning_content") or "",
         index=fields.get("index") or 0,

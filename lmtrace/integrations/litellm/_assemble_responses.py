@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from lmtrace._data import LMChunk, LMOutput, LMPart, LMReasoningPart, LMResponse, LMTextPart, LMToolCallPart
 from lmtrace.integrations.litellm import _models, _responses
+from lmtrace.integrations.litellm._chunks import LiteLLMChunk
 
 _FINAL: Final = ("response.completed", "response.incomplete", "response.failed")
 _TEXT: Final = "response.output_text.delta"
@@ -84,7 +85,9 @@ class ResponsesAssembly:
         """An event as a chunk."""
         group = _group(_kind(event))
         text = str(event.delta) if group is not None else ""
-        return LMChunk(text=text if group == "text" else "", reasoning=text if group == "reasoning" else "", raw=event)
+        return LiteLLMChunk(
+            text=text if group == "text" else "", reasoning=text if group == "reasoning" else "", raw=event
+        )
 
 
 def _group(kind: str) -> str | None:

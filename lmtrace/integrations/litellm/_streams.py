@@ -15,7 +15,7 @@ from typing import Any, Final
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
 from lmtrace._recorder import CallRecord
-from lmtrace.integrations.litellm._assemble import assembly_for
+from lmtrace.integrations.litellm._assemble import assembly_for, chunk_of
 from lmtrace.integrations.litellm._dropped import dropped
 from lmtrace.integrations.litellm._translate import UNREADABLE
 
@@ -36,7 +36,7 @@ class Follower:
 
     def noted(self, chunk: Any) -> None:
         try:
-            self.record.first_chunk()
+            self.record.chunk(chunk, chunk_of)
             self._assembly.add(chunk)
         except Exception as error:
             failures.note("noting a chunk of LiteLLM", error)

@@ -1,0 +1,235 @@
+"""Which recording answers a request: exact keys, occurrences in order, and the same choice however threads are scheduled.
+
+Recordings with the same key and rollout form a bucket. Buckets know nothing of each other, so the order of different
+requests does not matter. Inside a bucket a call that must not be cached consumes one occurrence: the first of its own
+logical path, else the first of its module path, else the first. A call that may be cached gets the same occurrence
+however often it asks, as a live cache would have it. Nothing here waits or reads files; one lock makes a take atomic.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
+
+from lmtrace._data import LMRequest
+from lmtrace_replay._recording import Normaliser, Recording
+
+Rollouts = Literal["exact", "ordinal", "ignore"]
+"""How rollout ids are compared: as they are, by the order in which they first come, or not at all."""
+
+Order = Literal["any", "strict"]
+"""Whether requests may come in another order than they were recorded in."""
+
+ANY_ROLLOUT: Final = "*"
+
+
+class Bucket:
+    """The occurrences of one request, in the order in which they were recorded."""
+
+    __slots__ = ("_left", "_places", "_thread", "is_ambiguous", "recordings")
+
+    def __init__(self) -> None:
+        self.recordings: list[Recording] = []
+        self.is_ambiguous = False
+        """Whether it holds different answers."""
+        self._left: dict[int, Recording] = {}
+        self._places: dict[tuple[str, str], deque[int]] = {}
+        self._thread: int | None = None
+
+    def add(self, recording: Recording) -> None:
+        """Append an occurrence."""
+        number = len(self.recordings)
+        if self.recordings and not self.is_ambiguous:
+            self.is_ambiguous = not _same_answer(self.recordings[0], recording)
+        self.recordings.append(recording)
+        self._left[number] = recording
+        for place in _places(recording.path, recording.scope):
+            self._places.setdefault(place, deque()).append(number)
+
+    def take(self, path: str | None, scope: str | None) -> Recording | None:
+        """Consume the occurrence that fits best, or None when all are used up."""
+        for place in _places(path, scope):
+            numbers = self._places.get(place)
+            while numbers:
+                found = self._left.pop(numbers.popleft(), None)
+                if found is not None:
+                    return found
+        return self._left.pop(next(iter(self._left))) if self._left else None
+
+    def of_path(self, path: str) -> Recording | None:
+        """The first occurrence of a logical path, consumed or not."""
+        return next((recording for recording in self.recordings if recording.path == path), None)
+
+    def changes_thread(self) -> bool:
+        """Whether the calling thread is another one than that of the first take."""
+        here = threading.get_ident()
+        if self._thread is None:
+            self._thread = here
+        return self._thread != here
+
+    @property
+    def left(self) -> Iterable[Recording]:
+        """The occurrences that nobody has taken yet."""
+        return self._left.values()
+
+
+def _places(path: str | None, scope: str | None) -> Iterable[tuple[str, str]]:
+    """Where a call came from, the most exact first."""
+    if path is not None:
+        yield "path", path
+    if scope is not None:
+        yield "scope", scope
+
+
+def _same_answer(one: Recording, other: Recording) -> bool:
+    if one.response is None or other.response is None:
+        return one.response is other.response and one.error == other.error
+    return one.error == other.error and one.response.outputs == other.response.outputs
+
+
+class Recordings:
+    """A set of recordings to be served.
+
+    Args:
+        recordings: The recordings, in the order in which they were made.
+        rollouts: How rollout ids are compared.
+        order: Whether requests may come in another order than they were recorded in.
+        normalisers: What makes texts equal before keys are computed, applied to stored and live requests alike.
+    """
+
+    def __init__(
+        self,
+        recordings: Iterable[Recording] = (),
+        *,
+        rollouts: Rollouts = "exact",
+        order: Order = "any",
+        normalisers: Sequence[Normaliser] = (),
+    ) -> None:
+        self.normalisers: Final = tuple(normalisers)
+        self.warns_of: Bucket | None = None
+        """The first bucket whose answers could not be told apart."""
+        self._rollouts = rollouts
+        self._is_strict = order == "strict"
+        self._lock = threading.Lock()
+        self._buckets: dict[tuple[str, Any], Bucket] = {}
+        self._memo: dict[tuple[str, Any], Recording] = {}
+        self._ordinals: tuple[dict[str, dict[Any, int]], ...] = ({}, {})
+        self._sequence: list[tuple[tuple[str, Any], Recording]] = []
+        self._position = 0
+        self._all: list[Recording] = []
+        for recording in recordings:
+            self.add(recording)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def all(self) -> Sequence[Recording]:
+        """Every recording, served or not."""
+        return tuple(self._all)
+
+    @property
+    def unused(self) -> list[Recording]:
+        """The recordings that no call has asked for yet."""
+        with self._lock:
+            memoised = {id(recording) for recording in self._memo.values()}
+            return [
+                recording
+                for bucket in self._buckets.values()
+                for recording in bucket.left
+                if id(recording) not in memoised
+            ]
+
+    def key_of(self, request: LMRequest, known: str | None = None) -> str:
+        """The key by which a live request is looked up; `known` is the one somebody has computed already."""
+        if known is not None and not self.normalisers:
+            return known
+        return Recording(request=request).key(self.normalisers)
+
+    def add(self, recording: Recording) -> None:
+        """Append a recording, to be served from now on."""
+        key = recording.key(self.normalisers)
+        with self._lock:
+            slot = key, self._recorded_rollout(key, recording.rollout_id)
+            self._buckets.setdefault(slot, Bucket()).add(recording)
+            self._all.append(recording)
+            if self._is_strict:
+                self._sequence.append((slot, recording))
+
+    def take(
+        self, key: str, rollout: Any, *, path: str | None = None, scope: str | None = None, may_repeat: bool = False
+    ) -> Recording | None:
+        """The recording that answers a request, or None.
+
+        Args:
+            key: The request's key, from `key_of`.
+            rollout: Its rollout id.
+            path: Logical path of the task that asks.
+            scope: Module path of the caller.
+            may_repeat: Whether a cache may answer: the same occurrence is then given however often it is asked for.
+        """
+        asked = key, _comparable(rollout)
+        with self._lock:
+            if may_repeat and (found := self._remembered(asked, path)) is not None:
+                return found
+            slot = key, self._asked_rollout(key, rollout)
+            bucket = self._buckets.get(slot)
+            if bucket is None or (self._is_strict and not self._is_next(slot)):
+                return None
+            found = bucket.take(path, scope)
+            if found is not None:
+                self._position += 1
+            if may_repeat:
+                found = self._remember(asked, bucket, found)
+            if bucket.is_ambiguous and path is None and bucket.changes_thread() and self.warns_of is None:
+                self.warns_of = bucket
+            return found
+
+    def holds(self, key: str, rollout: Any) -> bool:
+        """Whether there is any recording of this request, used up or not."""
+        with self._lock:
+            return (key, self._asked_rollout(key, rollout)) in self._buckets
+
+    def expected(self) -> Recording | None:
+        """With ``order="strict"``: the recording that has to come next."""
+        with self._lock:
+            return self._sequence[self._position][1] if self._position < len(self._sequence) else None
+
+    def _is_next(self, slot: tuple[str, Any]) -> bool:
+        return self._position < len(self._sequence) and self._sequence[self._position][0] == slot
+
+    def _remembered(self, asked: tuple[str, Any], path: str | None) -> Recording | None:
+        """What a cache would answer: the occurrence of the very task, else the one given before."""
+        before = self._memo.get(asked)
+        if before is None or path is None or before.path == path:
+            return before
+        return self._buckets[asked[0], self._asked_rollout(*asked)].of_path(path) or before
+
+    def _remember(self, asked: tuple[str, Any], bucket: Bucket, found: Recording | None) -> Recording:
+        """Calls without a cache may have used up all occurrences; the first one is as good as any then."""
+        return self._memo.setdefault(asked, found or bucket.recordings[0])
+
+    def _recorded_rollout(self, key: str, rollout: Any) -> Any:
+        return self._mapped(self._ordinals[0], key, rollout)
+
+    def _asked_rollout(self, key: str, rollout: Any) -> Any:
+        return self._mapped(self._ordinals[1], key, rollout)
+
+    def _mapped(self, ordinals: dict[str, dict[Any, int]], key: str, rollout: Any) -> Any:
+        """What stands for a rollout id in a bucket's name. None is no rollout and never stands for one."""
+        if rollout is None:
+            return None
+        if self._rollouts == "ignore":
+            return ANY_ROLLOUT
+        rollout = _comparable(rollout)
+        if self._rollouts == "exact":
+            return rollout
+        seen = ordinals.setdefault(key, {})
+        return seen.setdefault(rollout, len(seen))
+
+
+def _comparable(rollout: Any) -> Any:
+    """Ids are compared as texts: a store keeps them as such."""
+    return None if rollout is None else str(rollout)
