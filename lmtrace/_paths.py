@@ -17,8 +17,8 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
@@ -109,18 +109,19 @@ class Branch:
         with suppress(RuntimeError):  # somebody runs in it now: then it is his
             context.run(_around.set, self)
 
-    @contextmanager
-    def starting(self, context: Context | None) -> Iterator[None]:
-        """Around the making of an asyncio task: it runs in `context` or a copy of this one; an eager one begins to run."""
+    def starting(self, context: Context | None, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make an asyncio task for this branch: it runs in `context` or a copy of this one; an eager one begins to run."""
         if context is not None:
             self.enter(context)
         token = _around.set(self)
         _starting.branches.append(self)
         try:
-            yield
+            task = make(*args, **kwargs)
         finally:
             _starting.branches.pop()
             _around.reset(token)
+        assign(task, self)
+        return task
 
 
 class Root(Branch):
@@ -197,11 +198,13 @@ def here() -> Branch | None:
 
 def assign(owner: Any, branch: Branch | None) -> None:
     """Say that `owner`, a thread or an asyncio task, is the task of this branch, or of none."""
-    with suppress(TypeError):  # None, or a task of somebody's own making that cannot be weakly referred to
-        if branch is None:
-            _branches.pop(owner, None)
-        else:
+    try:
+        if branch is not None:
             _branches[owner] = branch
+        else:
+            _branches.pop(owner, None)
+    except TypeError:  # None, or a task of somebody's own making that cannot be weakly referred to
+        return
 
 
 def is_open() -> bool:

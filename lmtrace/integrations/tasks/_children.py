@@ -29,6 +29,10 @@ _WORKERS: Final = frozenset({"anyio", "asyncio", "litellm"})
 """Packages whose threads serve anybody; what they run as coroutines are tasks."""
 
 
+_files: Final[dict[str, bool]] = {}
+"""By the file a coroutine was written in, whether it is of `_PLUMBING`: its module is dear to ask for."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _belongs(module: str, packages: frozenset[str]) -> bool:
     parts = module.split(".")
@@ -63,9 +67,16 @@ def of_coroutine(coroutine: Any) -> _paths.Branch | None:
     parent = _paths.here()
     if parent is None:
         return None
-    frame = getattr(coroutine, "cr_frame", None)
-    module = type(coroutine).__module__ if frame is None else frame.f_globals.get("__name__", "")
-    return _next(parent, is_plumbing=_belongs(module, _PLUMBING))
+    code: Any = getattr(coroutine, "cr_code", None)
+    is_plumbing = False if code is None else _files.get(code.co_filename)
+    if is_plumbing is None:
+        is_plumbing = _files[code.co_filename] = _belongs(_module_of_coroutine(coroutine), _PLUMBING)
+    return _next(parent, is_plumbing=is_plumbing)
+
+
+def _module_of_coroutine(coroutine: Any) -> str:
+    frame = coroutine.cr_frame
+    return "" if frame is None else frame.f_globals.get("__name__", "")
 
 
 def _next(parent: _paths.Branch, *, is_plumbing: bool) -> _paths.Branch:

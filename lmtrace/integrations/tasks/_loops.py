@@ -30,10 +30,7 @@ def wrap_create_task(original: Function, switch: Switch) -> Function:
         branch = _branch(coro) if switch.is_on else None
         if branch is None:
             return original(self, coro, **options)
-        with branch.starting(options.get("context")):
-            task = original(self, coro, **options)
-        _paths.assign(task, branch)
-        return task
+        return branch.starting(options.get("context"), original, self, coro, **options)
 
     return create_task
 
