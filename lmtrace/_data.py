@@ -271,17 +271,23 @@ def _types(cls: Any) -> dict[str, tuple[type, ...]]:
     return {name: _JSON_TYPES[kind] for name, kind in plain.items() if kind in _JSON_TYPES}
 
 
+@lru_cache(maxsize=32)
+def _required(cls: Any) -> tuple[str, ...]:
+    """The fields that must be given."""
+    return tuple(item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING)
+
+
 def _build(cls: Any, given: Mapping[str, Any]) -> Any:
     """`cls(**given)` with an error that names the class and the field."""
-    unknown = given.keys() - cls.__dataclass_fields__.keys()
-    if unknown:
+    if not given.keys() <= cls.__dataclass_fields__.keys():
+        unknown = given.keys() - cls.__dataclass_fields__.keys()
         raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
     for name, types in _types(cls).items():
         if name in given and type(given[name]) not in types:
             raise ValueError(f"{cls.__name__}.{name} must be {_kind(types[-1]())}, not {_kind(given[name])}")
-    for item in fields(cls):
-        if item.name not in given and item.default is MISSING and item.default_factory is MISSING:
-            raise ValueError(f"{cls.__name__}.{item.name} is missing")
+    for name in _required(cls):
+        if name not in given:
+            raise ValueError(f"{cls.__name__}.{name} is missing")
     return cls(**given)
 
 
