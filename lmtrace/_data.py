@@ -266,9 +266,8 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 
 @lru_cache(maxsize=32)
 def _types(cls: Any) -> dict[str, tuple[type, ...]]:
-    """The JSON types of the fields that have one, from the annotations."""
-    plain = {item.name: str(item.type).removesuffix(" | None") for item in fields(cls)}
-    return {name: _JSON_TYPES[kind] for name, kind in plain.items() if kind in _JSON_TYPES}
+    """The JSON types of each field, from the annotations; none where any will do."""
+    return {item.name: _JSON_TYPES.get(str(item.type).removesuffix(" | None"), ()) for item in fields(cls)}
 
 
 @lru_cache(maxsize=32)
@@ -279,12 +278,13 @@ def _required(cls: Any) -> tuple[str, ...]:
 
 def _build(cls: Any, given: Mapping[str, Any]) -> Any:
     """`cls(**given)` with an error that names the class and the field."""
-    if not given.keys() <= cls.__dataclass_fields__.keys():
-        unknown = given.keys() - cls.__dataclass_fields__.keys()
-        raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    for name, types in _types(cls).items():
-        if name in given and type(given[name]) not in types:
-            raise ValueError(f"{cls.__name__}.{name} must be {_kind(types[-1]())}, not {_kind(given[name])}")
+    known = _types(cls)
+    for name, value in given.items():
+        types = known.get(name)
+        if types is None:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(sorted(given.keys() - known.keys()))}")
+        if types and type(value) not in types:
+            raise ValueError(f"{cls.__name__}.{name} must be {_kind(types[-1]())}, not {_kind(value)}")
     for name in _required(cls):
         if name not in given:
             raise ValueError(f"{cls.__name__}.{name} is missing")

@@ -136,29 +136,31 @@ def loads(text: bytes, where: str = "cassette", *, trust_keys: bool = False) -> 
         CassetteTamperedError: a request was edited.
         CassetteError: it is no cassette, or a damaged one.
     """
-    document = _parsed(text, where)
+    document, tagged = _parsed(text, where)
     header = _header(document, where)
     check = not trust_keys and header.key_version == KEY_VERSION
-    tagged = b"$lmtrace" in text or b"\\u0024" in text
     calls = enumerate(_calls(document, where), 1)
     recordings = [_recording(entry, f"call {number} of {where}", check=check, tagged=tagged) for number, entry in calls]
     return Cassette(header=header, recordings=recordings, where=where)
 
 
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
+def _parsed(text: bytes, where: str) -> tuple[dict[str, Any], bool]:
+    """The JSON object in a text, and whether there may be tags in it."""
+    tagged = b'"$lmtrace"' in text
     try:
         document = orjson.loads(text)
         if _canonical(document).encode() != text:  # written by hand, or with two values for one key
+            tagged = True  # a key may be spelled with escapes
             document = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except UnicodeDecodeError:
         _damaged(where, "it is not UTF-8")
-    except RecursionError:
+    except (RecursionError, orjson.JSONEncodeError):
         _damaged(where, "it is nested too deep")
     except ValueError as error:
         _damaged(where, str(error))
     if not isinstance(document, dict) or document.get("lmtrace") != _KIND:
         raise CassetteError(f'{where} is no cassette: it lacks "lmtrace": "cassette"; name another file')
-    return document
+    return document, tagged
 
 
 def _damaged(where: str, why: str) -> NoReturn:
