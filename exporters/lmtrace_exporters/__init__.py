@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmtrace_exporters._backup import BackupReport as BackupReport
+    from lmtrace_exporters._backup import backup as backup
     from lmtrace_exporters._compaction import CompactionReport as CompactionReport
     from lmtrace_exporters._compaction import compact as compact
     from lmtrace_exporters._errors import HistoryQueryError as HistoryQueryError
@@ -23,10 +25,17 @@ if TYPE_CHECKING:
     from lmtrace_exporters._memory import InMemoryExporter as InMemoryExporter
     from lmtrace_exporters._otlp import Otlp as Otlp
     from lmtrace_exporters._otlp import setup_otlp as setup_otlp
+    from lmtrace_exporters._repair import RebuildReport as RebuildReport
+    from lmtrace_exporters._repair import rebuild_catalog as rebuild_catalog
+    from lmtrace_exporters._retention import RetentionReport as RetentionReport
+    from lmtrace_exporters._retention import collect_garbage as collect_garbage
     from lmtrace_exporters._snapshot import Problem as Problem
     from lmtrace_exporters._store import StoreExporter as StoreExporter
+    from lmtrace_exporters._verify import VerifyReport as VerifyReport
+    from lmtrace_exporters._verify import verify as verify
 
 _HOMES = {
+    "BackupReport": "_backup",
     "CompactionReport": "_compaction",
     "History": "_history",
     "HistoryQueryError": "_errors",
@@ -34,17 +43,25 @@ _HOMES = {
     "JSONLExporter": "_jsonl",
     "Otlp": "_otlp",
     "Problem": "_snapshot",
+    "RebuildReport": "_repair",
+    "RetentionReport": "_retention",
     "StoreError": "_errors",
     "StoreExporter": "_store",
     "StoreVersionError": "_errors",
+    "VerifyReport": "_verify",
+    "backup": "_backup",
+    "collect_garbage": "_retention",
     "compact": "_compaction",
     "export_history": "_export",
     "open_history": "_history",
+    "rebuild_catalog": "_repair",
     "setup_otlp": "_otlp",
+    "verify": "_verify",
 }
 """The private module of each public name."""
 
 __all__ = [
+    "BackupReport",
     "CompactionReport",
     "History",
     "HistoryQueryError",
@@ -52,13 +69,20 @@ __all__ = [
     "JSONLExporter",
     "Otlp",
     "Problem",
+    "RebuildReport",
+    "RetentionReport",
     "StoreError",
     "StoreExporter",
     "StoreVersionError",
+    "VerifyReport",
+    "backup",
+    "collect_garbage",
     "compact",
     "export_history",
     "open_history",
+    "rebuild_catalog",
     "setup_otlp",
+    "verify",
 ]
 
 

@@ -13,8 +13,8 @@ import os
 import sqlite3
 import sys
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 300.0
 _BATCH_BYTES: Final = 64 << 20
-_MEMORY_MB: Final = 400
+MEMORY_MB: Final = 400
 
 Step = Callable[[str], None]
 
@@ -95,12 +95,23 @@ def compact(
 
 
 def _run(compaction: _Compaction, grace_us: int, *, thorough: bool) -> CompactionReport:
+    with duckdb_errors("no row is lost"):
+        return compaction.run(grace_us, thorough=thorough)
+
+
+@contextmanager
+def duckdb_errors(consolation: str) -> Iterator[None]:
+    """Turn errors of the databases into one that says what became of the rows.
+
+    Raises:
+        StoreError: DuckDB or SQLite failed.
+    """
     import duckdb
 
     try:
-        return compaction.run(grace_us, thorough=thorough)
+        yield
     except (duckdb.Error, sqlite3.Error) as error:
-        raise StoreError(f"the compaction stopped and can be repeated, no row is lost: {error}") from error
+        raise StoreError(f"the work on the store stopped and can be repeated, {consolation}: {error}") from error
 
 
 class _Compaction:
@@ -113,7 +124,7 @@ class _Compaction:
 
     def run(self, grace_us: int, *, thorough: bool) -> CompactionReport:
         with connect(
-            threads=1, memory_limit=f"{_MEMORY_MB}MB", temp_directory=os.fspath(self._layout.staging)
+            threads=1, memory_limit=f"{MEMORY_MB}MB", temp_directory=os.fspath(self._layout.staging)
         ) as connection:
             connection.execute("SET preserve_insertion_order = false")  # less memory; one thread keeps the order anyway
             self._tidy(connection, grace_us, thorough=thorough)
@@ -153,7 +164,7 @@ class _Compaction:
 
     def _read_and_write(self, connection: duckdb.DuckDBPyConnection, paths: list[Path]) -> tuple[Batch, list[Segment]]:
         batch = read_batch(paths, self._layout.staging)
-        connection.execute(f"SET memory_limit = '{_MEMORY_MB + 8 * (batch.longest >> 20)}MB'")
+        connection.execute(f"SET memory_limit = '{MEMORY_MB + 8 * (batch.longest >> 20)}MB'")
         self._step("read")
         try:
             return batch, self._write(connection, batch)

@@ -17,7 +17,7 @@ from lmtrace_exporters._parquet import Plan, describe, now_us, origin_of
 from lmtrace_exporters._quarantine import quarantine_file
 from lmtrace_exporters._rowsql import quote
 from lmtrace_exporters._snapshot import file_sha256
-from lmtrace_exporters._tidy import segment_files
+from lmtrace_exporters._tidy import end_grace, segment_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,22 +25,24 @@ if TYPE_CHECKING:
 Origins = Mapping[str, Mapping[str, Any]]
 
 
-def rebuild_if_needed(connection: duckdb.DuckDBPyConnection, layout: Layout) -> bool:
-    """Make a lost or damaged catalog again; tell whether that was done.
+def rebuild_if_needed(connection: duckdb.DuckDBPyConnection, layout: Layout, *, force: bool = False) -> bool:
+    """Make a lost or damaged catalog again, with `force` a sound one too; tell whether that was done.
 
     Raises:
         OSError: the store cannot be written.
     """
     catalog = load(layout)
     if layout.catalog.exists() and not catalog.problems:
-        return False
+        if not force:
+            return False
+        end_grace(layout, catalog, 0)  # what was replaced must not come back
     origins = _origins(connection, layout)
     if not origins and not catalog.problems:
         return False
     for suffix in ("", "-wal", "-shm"):
         if (layout.root / f"catalog.sqlite{suffix}").exists():
             quarantine_file(
-                layout, f"catalog.sqlite{suffix}", "; ".join(catalog.problems) or "belongs to a lost catalog"
+                layout, f"catalog.sqlite{suffix}", "; ".join(catalog.problems) or "was replaced by a new catalog"
             )
     replaced = {path for origin in origins.values() for path in origin.get("replaces", ())}
     committed = {path: origin for path, origin in origins.items() if _is_complete(origin, origins, replaced, layout)}

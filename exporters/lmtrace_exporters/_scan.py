@@ -84,6 +84,16 @@ def scan(path: Path) -> Scan:
     return result
 
 
+def rescan(path: Path) -> Scan:
+    """Check every line of a journal again, whatever is known about it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    _known.pop(path, None)
+    return scan(path)
+
+
 def intact_lines(result: Scan) -> Iterator[bytes]:
     """Yield the intact lines of a scanned journal, each with its newline.
 

@@ -91,6 +91,7 @@ def end_grace(layout: Layout, catalog: Catalog, grace_us: int) -> None:
     _delete(layout.root / segment.path for segment in dropped)
     _delete(layout.journal / name for name in journals)
     _sync_folders(layout, [*published, *dropped])
+    _remove_empty({(layout.root / segment.path).parent for segment in dropped})
     if published or dropped or journals:
         with change(layout) as db:
             forget(db, [segment.path for segment in dropped], journals)
@@ -116,6 +117,12 @@ def _link(source: Path, target: Path) -> None:
 def _delete(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _sync_folders(layout: Layout, segments: Iterable[Segment]) -> None:

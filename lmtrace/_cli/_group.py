@@ -12,7 +12,7 @@ from lmtrace._cli._fail import nearest
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each the attribute `command` of the module of the same name in `package`."""
+    """Commands by name, each the attribute `command` of the module of the same name (``_`` for ``-``) in `package`."""
 
     def __init__(self, *, package: str, commands: Mapping[str, str], **options: Any) -> None:
         super().__init__(**options, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._summaries:
             return None
-        command: click.Command = importlib.import_module(f"{self._package}.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"{self._package}.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

@@ -42,6 +42,18 @@ def store_path(given: Path | None) -> Path:
     return settings.store
 
 
+def existing_store(given: Path | None) -> Path:
+    """The same, of a store that is there.
+
+    Raises:
+        Failure: there is none.
+    """
+    path = store_path(given)
+    if not (path / "store.json").exists():
+        raise EnvironmentFailure(f"no store at {path}; {HOW_TO_RECORD}, or name another with --store DIR")
+    return path
+
+
 @contextmanager
 def opened(given: Path | None, filters: Filters | None = None) -> Iterator[History]:
     """The history in the store, without files that lie wholly outside the time of the filters.
@@ -49,9 +61,7 @@ def opened(given: Path | None, filters: Filters | None = None) -> Iterator[Histo
     Raises:
         Failure: there is no store, or it cannot be read by this version.
     """
-    path = store_path(given)
-    if not (path / "store.json").exists():
-        raise EnvironmentFailure(f"no store at {path}; {HOW_TO_RECORD}, or name another with --store DIR")
+    path = existing_store(given)
     from lmtrace_exporters import StoreError, open_history
 
     period = filters or Filters()

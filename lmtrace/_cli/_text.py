@@ -106,7 +106,9 @@ def short_id(uuid: str | None) -> str:
 
 def plural(number: int, noun: str) -> str:
     """``1 call``, ``2 calls``, ``3 entries``."""
-    ending = noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    ending = (
+        noun if number == 1 else f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+    )
     return f"{number:,} {ending}"
 
 

@@ -10,7 +10,7 @@ import click
 from lmtrace._cli._fail import EnvironmentFailure
 from lmtrace._cli._filters import json_option, store_option
 from lmtrace._cli._print import note, print_json
-from lmtrace._cli._store import HOW_TO_RECORD, store_path
+from lmtrace._cli._store import existing_store
 from lmtrace._cli._text import plural
 
 
@@ -20,9 +20,7 @@ from lmtrace._cli._text import plural
 @store_option
 def command(*, thorough: bool, as_json: bool, store: Path | None) -> None:
     """Turn the journals of ended programs into Parquet; safe beside programs that go on recording."""
-    path = store_path(store)
-    if not (path / "store.json").exists():
-        raise EnvironmentFailure(f"no store at {path}; {HOW_TO_RECORD}")
+    path = existing_store(store)
     from lmtrace_exporters import StoreError, compact
 
     try:
