@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from lmtrace import _options, _secrets
+from lmtrace._caching import name_of
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import dspy_outputs
 from lmtrace._errors import LMConfigurationError
@@ -56,7 +57,7 @@ def build_request(
         provider=None if provider == UNKNOWN else provider,
         server_address=address,
         server_port=port,
-        metadata={"cache": bool(cache)},
+        metadata={"cache": True, "cache_name": name_of(lm.backend)} if cache else {"cache": False},
     )
     return request, secrets
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -20,7 +20,9 @@ from lmtrace._failures import failures, logger
 from lmtrace._settings import Settings
 
 if TYPE_CHECKING:
+    from lmtrace._backend import Backend
     from lmtrace_exporters._store import Durability
+    from lmtrace_replay import Cache
 
 EXIT_BUDGET_MS: Final = 2_000.0
 """Milliseconds that everything of ours together may delay the end of the process."""
@@ -80,6 +82,40 @@ def _exporters(settings: Settings) -> Sequence[Exporter]:
         except Exception as error:
             failures.note(f"opening the store {settings.store}", error, f" Reason: {error}")
     return exporters
+
+
+def cached(inner: Backend, owner: Backend | None) -> Backend:
+    """`inner` behind the cache of the process.
+
+    Args:
+        inner: Who is asked when the cache has no answer.
+        owner: The backend that an LM was given, or None for LiteLLM; answers are kept apart by it.
+    """
+    from lmtrace import _caching
+    from lmtrace_replay import CacheBackend
+
+    current = cast("Callable[[], Cache | None]", _caching.current)
+    name = _caching.name_of(owner)
+    if owner is None or name is not None:
+        return CacheBackend(inner, current, name=name or _caching.LITELLM)
+    return CacheBackend(inner, current, name=_caching.label_of(owner), shared=False)
+
+
+def build_cache(settings: Settings) -> Cache | None:
+    """A cache for `settings`: with an index in the store where rows keep content, else in memory only."""
+    if settings.cache == "off":
+        return None
+    from lmtrace_replay import open_cache
+
+    durable = settings.cache == "on" and settings.capture == "full"
+    return open_cache(
+        settings.store if durable else None,
+        redact=settings.redact,
+        ttl_seconds=settings.cache_ttl,
+        max_bytes=settings.cache_max_bytes,
+        memory_bytes=settings.cache_memory_bytes,
+        memory_entries=settings.cache_memory_entries,
+    )
 
 
 def set_up_telemetry(settings: Settings) -> None:

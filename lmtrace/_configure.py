@@ -20,7 +20,8 @@ def configure(**settings: Any) -> None:
     Args:
         **settings: See `docs/settings.md` or ``lmtrace config``: `store`, `capture`, `content`, `otlp`, `otlp_protocol`,
             `otlp_headers`, `service_name`, `metrics`, `cost_attributes`, `compat`, `durability`, `redact`, `exporters`,
-            `callbacks`, `disable_history`, `max_history_size`.
+            `callbacks`, `disable_history`, `max_history_size`, `cache`, `cache_ttl`, `cache_max_bytes`,
+            `cache_memory_bytes`, `cache_memory_entries`.
 
     Raises:
         UnknownOptionError: no setting has that name; the message has the nearest one.
@@ -69,6 +70,9 @@ def shutdown() -> None:
     flush(2.0)
     _flags.clear()
     _drop_recorder(None)
+    caching = sys.modules.get("lmtrace._caching")
+    if caching is not None:
+        caching.drop()
 
 
 def stats() -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`lmtrace.LM`: the language model of DSPy's contract, on LiteLLM, without DSPy.
 
 An LM is policy: it merges parameters, applies the rules of models, keeps the history and tells callbacks. Asking is left
-to its backend, around which it puts retries and, outermost, the recorder: `TracedBackend(RetryBackend(backend))`. The sync
-and the async way differ in their `await` only; what they share is in `lmtrace._calls`.
+to its backend, around which it puts retries and, outermost, the recorder: `TracedBackend(CacheBackend(RetryBackend(backend)))`.
+The sync and the async way differ in their `await` only; what they share is in `lmtrace._calls`.
 
 `forward` returns an `LMResponse` and not LiteLLM's object, as `dspy.LM` does: an answer that comes from a recording, or
 from another backend, must not need LiteLLM. The provider's own fields are in `provider_data`.
@@ -40,7 +40,8 @@ class LM:
         model_type: The provider's interface: ``chat``, ``text`` or ``responses``.
         temperature: Sampling temperature; the provider's default when None.
         max_tokens: Limit of generated tokens for each answer; the provider's default when None.
-        cache: Whether an identical earlier request may answer a call.
+        cache: Whether the answer to an identical earlier request may answer a call, from memory or from the store, and
+            identical requests at the same time may share one call of the provider. See the setting `cache`.
         callbacks: Objects with `on_lm_start` and `on_lm_end`, as DSPy's are. See also the setting `callbacks`.
         num_retries: How often a request that failed in passing (network, timeout, rate limit, 5xx) is sent again, with
             exponentially growing pauses.
@@ -193,7 +194,8 @@ class LM:
     def _built(self) -> TracedBackend:
         from lmtrace._traced import TracedBackend
 
-        return TracedBackend(RetryBackend(self.backend or _default_backend(), self.num_retries))
+        asked = RetryBackend(self.backend or _default_backend(), self.num_retries)
+        return TracedBackend(_cached(asked, self.backend))
 
     def _finished(self, request: LMRequest, response: LMResponse, entry: HistoryEntry) -> None:
         _calls.warn_truncated(response, request)
@@ -337,6 +339,12 @@ def _default_backend() -> Backend:
     from lmtrace.integrations.litellm import LiteLLMBackend
 
     return LiteLLMBackend()
+
+
+def _cached(inner: Backend, owner: Backend | None) -> Backend:
+    from lmtrace._compose import cached
+
+    return cached(inner, owner)
 
 
 def _drained(stream: LMStream) -> LMResponse:

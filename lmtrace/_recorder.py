@@ -115,6 +115,13 @@ def active_call() -> CallRecord | None:
     return call if isinstance(call, CallRecord) and not call._done else None  # a task may outlive the call it began in
 
 
+def key_of(request: LMRequest) -> str:
+    """The key of a request, from the record of the call in flight when that is the call it belongs to."""
+    call = active_call()
+    known = call._request_key if call is not None and call.request is request else None
+    return known or request_key(request)
+
+
 _Chunk = tuple[int, Any, "Callable[[Any], LMChunk] | None"]
 
 
@@ -314,12 +321,12 @@ class CallRecord:
 
     def fail(self, error: BaseException, partial: LMResponse | None = None) -> HistoryEntry:
         """Record an error or a cancellation, with what had arrived until then."""
-        return self._close(partial, error, getattr(error, _serving.SERVED_BY, "provider"))
+        return self._close(partial, error, getattr(error, _serving.SERVED_BY, None))
 
     def abandon(self, partial: LMResponse | None = None) -> None:
         """Record that a stream was dropped half-way; nothing if it had already ended."""
         if not self._done:
-            self._close(partial, StreamAbandoned(), "provider")
+            self._close(partial, StreamAbandoned(), None)
 
     def _close(
         self, response: LMResponse | None, error: BaseException | None, served_by: ServedBy | None

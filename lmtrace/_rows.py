@@ -68,6 +68,9 @@ def call_line(
         if chunks and answer is not None and _is_harmless(answer, redactor, secrets):
             steps = [{"ms": round(ms, 3), **chunk.to_wire()} for ms, chunk in chunks]
             row["chunks"] = orjson.Fragment(_wire.dumps(steps))
+        name = entry.request.metadata.get("cache_name")
+        if name is not None and entry.served_by == "provider" and not redactor.custom:
+            row["cache_name"] = name
     else:
         row["kwargs"] = _harmless(entry.kwargs)
     line = redactor.line(_dump(row), secrets)

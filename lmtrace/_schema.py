@@ -58,6 +58,7 @@ CALL_COLUMNS: Final[dict[str, str]] = {
     "cache_hit": "BOOLEAN",
     "served_by": "VARCHAR",
     "request_key": "VARCHAR",
+    "cache_name": "VARCHAR",
     "attempts": "INTEGER",
     "streamed": "BOOLEAN",
     "error_type": "VARCHAR",
@@ -72,7 +73,8 @@ CALL_COLUMNS: Final[dict[str, str]] = {
     "thread": "VARCHAR",
     "path": "VARCHAR",
 }
-"""One row per finished LM call. `output_text` is not in the journal: readers and the compactor derive it."""
+"""One row per finished LM call. `cache_name` says under which name the cache may give the answer again; it is null where the
+caller did not allow that, and where redaction of the user's may have changed the answer. `output_text` is not in the journal: readers and the compactor derive it."""
 
 OUTPUT_TEXT_SQL: Final = (
     "CASE json_type(outputs, '$[0]') WHEN 'VARCHAR' THEN outputs ->> '$[0]' ELSE outputs ->> '$[0].text' END"

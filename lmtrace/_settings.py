@@ -81,6 +81,21 @@ class Settings:
     max_history_size: int = 10_000
     """Entries kept by each in-memory history; 0 keeps only the global one, as in DSPy."""
 
+    cache: str = "on"
+    """Where calls that allow it look for earlier answers: ``on`` (memory, then the store's index), ``memory``, ``off``."""
+
+    cache_ttl: float | None = None
+    """Seconds after which a cached answer counts no more; None for never."""
+
+    cache_max_bytes: int = 10 << 30
+    """Size of the store's index, above which its oldest entries go."""
+
+    cache_memory_bytes: int = 64 << 20
+    """Bytes of the answers that a process keeps in memory."""
+
+    cache_memory_entries: int = 100_000
+    """How many answers a process keeps in memory."""
+
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Where each value came from."""
 
@@ -111,6 +126,36 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not text.isdecimal():
         raise ValueError(f"must be a whole number, zero or more, not {value!r}")
     return int(text)
+
+
+def _size(value: Any) -> int:
+    """Bytes, as a number or with a unit: ``500 MB``, ``10GB``."""
+    text = str(value).strip().upper().removesuffix("B").rstrip()
+    factor = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
+    number = text[:-1].rstrip() if factor else text
+    if isinstance(value, bool) or not number.isdecimal():
+        raise ValueError(f"must be a number of bytes or a size such as 500MB, not {value!r}")
+    return int(number) << factor
+
+
+def _duration(value: Any) -> float | None:
+    """Seconds, as a number or with a unit: ``90s``, ``30m``, ``12h``, ``7d``, ``2w``; nothing for no end."""
+    text = str(value).strip().lower()
+    if value is None or text in OFF - {"0"}:
+        return None
+    factor = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}.get(text[-1:])
+    try:
+        seconds = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise ValueError(f"must be a number of seconds above 0, or one with a unit such as 7d, not {value!r}")
+    return seconds
+
+
+def _cache(value: Any) -> str:
+    text = str(value).strip().lower()
+    return "on" if text in _ON else "off" if text in OFF else _choice("on", "memory", "off")(value)
 
 
 def _optional(value: Any) -> str | None:
@@ -191,6 +236,11 @@ PARSERS: Final[dict[str, Callable[[Any], Any]]] = {
     "callbacks": _objects,
     "disable_history": _boolean,
     "max_history_size": _count,
+    "cache": _cache,
+    "cache_ttl": _duration,
+    "cache_max_bytes": _size,
+    "cache_memory_bytes": _size,
+    "cache_memory_entries": _count,
 }
 
 _IN_CODE_ONLY: Final = frozenset({"exporters", "callbacks"})

@@ -10,18 +10,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmtrace_replay._cache import Cache as Cache
+    from lmtrace_replay._cache_backend import CacheBackend as CacheBackend
     from lmtrace_replay._miss import Miss as Miss
     from lmtrace_replay._miss import ReplayMiss as ReplayMiss
+    from lmtrace_replay._open_cache import open_cache as open_cache
 
 _HOMES = {
+    "Cache": "_cache",
+    "CacheBackend": "_cache_backend",
     "Miss": "_miss",
     "ReplayMiss": "_miss",
+    "open_cache": "_open_cache",
 }
 """The private module of each public name."""
 
 __all__ = [
+    "Cache",
+    "CacheBackend",
     "Miss",
     "ReplayMiss",
+    "open_cache",
 ]
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from lmtrace._caching import LITELLM
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._failures import failures
 from lmtrace._keys import canonical
@@ -138,16 +139,16 @@ class Cache:
             self.index.in_child()
 
 
-def entry_key(request_key: str, rollout_id: Any = None, name: str = "") -> bytes:
+def entry_key(request_key: str, rollout_id: Any = None, name: str = LITELLM) -> bytes:
     """The 32 bytes an answer is kept under.
 
     Args:
         request_key: That of the request.
         rollout_id: Its rollout, None for none: an answer to one is never given to another.
-        name: Who answers, when that is not LiteLLM.
+        name: Who answers.
     """
     digest = bytes.fromhex(request_key.rpartition(":")[2])
-    if rollout_id is None and not name:
+    if rollout_id is None and name == LITELLM:
         return digest
     rollout = None if rollout_id is None else identifier(rollout_id)
     return hashlib.sha256(digest + orjson.dumps([rollout, name])).digest()

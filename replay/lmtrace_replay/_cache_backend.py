@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from lmtrace import _serving
 from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
+from lmtrace._caching import LITELLM
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._failures import failures
 from lmtrace._recorder import key_of
@@ -35,7 +36,7 @@ class CacheBackend:
     """
 
     def __init__(
-        self, inner: Backend, cache: Callable[[], Cache | None], *, name: str = "", shared: bool = True
+        self, inner: Backend, cache: Callable[[], Cache | None], *, name: str = LITELLM, shared: bool = True
     ) -> None:
         self.inner = inner
         self._cache = cache

@@ -27,7 +27,9 @@ from lmtrace_replay._cached import sealed, unsealed
 TABLE: Final = f"answers_{KEY_VERSION}_1"
 """Named after the versions of keys and of the entries' form."""
 
-_CREATE: Final = f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)"
+_CREATE: Final = (
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)"
+)
 _GET: Final = f"SELECT id, value FROM {TABLE} WHERE key = ?"  # noqa: S608 - a constant of ours
 _PUT: Final = f"INSERT OR IGNORE INTO {TABLE} (id, key, value) VALUES (?, ?, ?)"  # noqa: S608
 _DISCARD: Final = f"DELETE FROM {TABLE} WHERE key = ?"  # noqa: S608
@@ -373,7 +375,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:
-    values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")]
+    values = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    ]
     pages, free, size = values
     used: int = (pages - free) * size
     return used
