@@ -32,6 +32,7 @@ cli = LazyGroup(
         "backup": "Copy the store while programs write to it.",
         "verify": "Compare everything in the store with its checksum.",
         "rebuild-index": "Make a lost or damaged catalog again.",
+        "cache": "The answers given again without asking a provider.",
         "doctor": "Check the store, the settings and what is installed.",
         "config": "Each setting, its value and where it comes from.",
         "path": "Where the store is.",

@@ -55,7 +55,8 @@ def test_told_of_refusals(way: Any, script: Any) -> None:
 def test_told_of_streams(way: Any, script: Any) -> None:
     """A stream is told when it is made, and when it ends: whole, failed, or left early."""
     listener = Listener()
-    lm = lmtrace.LM("openai/m", callbacks=[listener], backend=script(["a", "b"], ["a", ValueError("no")], ["a", "b"]))
+    backend = script(["a", "b"], ["a", ValueError("no")], ["a", "b"])
+    lm = lmtrace.LM("openai/m", cache=False, callbacks=[listener], backend=backend)
     way.stream(lm, "hi")
     with pytest.raises(LMUnexpectedError):
         way.stream(lm, "hi")
