@@ -118,7 +118,7 @@ def active_call() -> CallRecord | None:
 def key_of(request: LMRequest) -> str:
     """The key of a request, from the record of the call in flight when that is the call it belongs to."""
     call = active_call()
-    known = call._request_key if call is not None and call.request is request else None
+    known = call.request_key if call is not None and call.request is request else None
     return known or request_key(request)
 
 
