@@ -1,8 +1,9 @@
 """Where finished records go, and how they are read again.
 
 `StoreExporter` keeps them in a store directory that survives crashes, `open_history` reads it with SQL, `compact` turns
-its journals into Parquet, `setup_otlp` sends telemetry to a collector. Importing this package loads none of what they
-need.
+its journals into Parquet, `setup_otlp` sends telemetry to a collector. `DuckDBExporter`, `ParquetExporter`,
+`JSONLExporter`, `OTLPExporter` and `InMemoryExporter` bring rows elsewhere, too: pass one to
+``lmtrace.configure(exporters=[…])``. Importing this package loads none of what they need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lmtrace_exporters._backup import backup as backup
     from lmtrace_exporters._compaction import CompactionReport as CompactionReport
     from lmtrace_exporters._compaction import compact as compact
+    from lmtrace_exporters._database import DuckDBExporter as DuckDBExporter
     from lmtrace_exporters._errors import HistoryQueryError as HistoryQueryError
     from lmtrace_exporters._errors import StoreError as StoreError
     from lmtrace_exporters._errors import StoreVersionError as StoreVersionError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from lmtrace_exporters._memory import InMemoryExporter as InMemoryExporter
     from lmtrace_exporters._otlp import Otlp as Otlp
     from lmtrace_exporters._otlp import setup_otlp as setup_otlp
+    from lmtrace_exporters._otlp_exporter import OTLPExporter as OTLPExporter
+    from lmtrace_exporters._parquet_folder import ParquetExporter as ParquetExporter
     from lmtrace_exporters._repair import RebuildReport as RebuildReport
     from lmtrace_exporters._repair import rebuild_catalog as rebuild_catalog
     from lmtrace_exporters._retention import RetentionReport as RetentionReport
@@ -37,11 +41,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "BackupReport": "_backup",
     "CompactionReport": "_compaction",
+    "DuckDBExporter": "_database",
     "History": "_history",
     "HistoryQueryError": "_errors",
     "InMemoryExporter": "_memory",
     "JSONLExporter": "_jsonl",
+    "OTLPExporter": "_otlp_exporter",
     "Otlp": "_otlp",
+    "ParquetExporter": "_parquet_folder",
     "Problem": "_snapshot",
     "RebuildReport": "_repair",
     "RetentionReport": "_retention",
@@ -63,11 +70,14 @@ _HOMES = {
 __all__ = [
     "BackupReport",
     "CompactionReport",
+    "DuckDBExporter",
     "History",
     "HistoryQueryError",
     "InMemoryExporter",
     "JSONLExporter",
+    "OTLPExporter",
     "Otlp",
+    "ParquetExporter",
     "Problem",
     "RebuildReport",
     "RetentionReport",

@@ -23,7 +23,8 @@ class Background:
         """
         self._pause = pause
         self._tick = tick
-        self._wake = threading.Event()
+        self._condition = threading.Condition()  # re-entrant: a finaliser may wake the thread that is in here
+        self._woken = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -33,7 +34,9 @@ class Background:
 
     def wake(self) -> None:
         """End the current sleep."""
-        self._wake.set()
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
 
     def ensure(self) -> None:
         """Start the thread if there is none; while the interpreter shuts down there cannot be one."""
@@ -45,7 +48,7 @@ class Background:
 
     def rest(self) -> None:
         """Forget earlier calls of `wake`; called by `pause` before it looks for work."""
-        self._wake.clear()
+        self._woken = False
 
     def end(self) -> None:
         """Say that the thread is about to end; the caller holds the lock under which `ensure` is called."""
@@ -53,7 +56,8 @@ class Background:
 
     def _run(self) -> None:
         while (seconds := self._pause()) is not None:
-            if self._wake.wait(seconds):
-                continue  # there is news: how long to sleep is to be asked again
+            with self._condition:
+                if self._woken or self._condition.wait(seconds):
+                    continue  # there is news: how long to sleep is to be asked again
             with suppress(Exception):
                 self._tick()
