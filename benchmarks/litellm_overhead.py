@@ -1,9 +1,10 @@
 """What recording adds to `litellm.completion`, here and with other tracers.
 
-Each tracer runs in a process of its own (``--tracer NAME``), is installed once, and blocks of calls through LiteLLM's own
-function and through the installed one alternate (a callback is put in its list and taken out). The provider is LiteLLM's
-`mock_response`; spans go to an OTLP/HTTP collector in another process. ``--peers`` makes an environment for each peer
-under ``.venv-peers/`` (needs the package registry) and runs all of them in turn, several times.
+Each tracer runs in a process of its own (``--tracer NAME``), and blocks of calls alternate: LiteLLM's own function, the
+same inside a bare SDK span with 18 attributes (the floor), and with the tracer switched on. The provider is LiteLLM's
+`mock_response`; spans go to an OTLP/HTTP collector in another process. Between calls there is a pause in which LiteLLM's
+logging threads come to their end, so that the wall time of a call is its own; their CPU counts. ``--peers`` makes an
+environment for each peer under ``.venv-peers/`` (needs the package registry) and runs all of them in turn, several times.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ ENVIRONMENTS = Path(__file__).parent.parent / ".venv-peers"
 WORDS = "the quick brown fox jumps over a lazy dog while five boxing wizards look on and count what it costs "
 MESSAGES = [{"role": "system", "content": (WORDS * 20)[:1000]}, {"role": "user", "content": (WORDS * 50)[:3200]}]
 ANSWER = (WORDS * 10)[:800]
+ATTRIBUTES = {f"gen_ai.bench.attribute_{i}": f"value {i}" for i in range(18)}
+PAUSE = 0.004
 
 
 def set_up_provider(address: str) -> Any:
@@ -52,16 +55,13 @@ def set_up_provider(address: str) -> Any:
     return provider
 
 
-Call = Callable[..., object]
-
-
 @dataclass
 class Installed:
-    """A tracer in place: how to switch it for a block of calls, where that is needed, and how to flush it."""
+    """A tracer: how to switch it for a block of calls, and how to flush it. It is off at first."""
 
     flush: Callable[[], object]
-    on: Callable[[], object] = lambda: None
-    off: Callable[[], object] = lambda: None
+    on: Callable[[], object]
+    off: Callable[[], object]
 
 
 def install_lmtrace(address: str) -> Installed:
@@ -69,33 +69,34 @@ def install_lmtrace(address: str) -> Installed:
 
     provider = set_up_provider(address)
     lmtrace.configure(store=tempfile.mkdtemp(prefix="lmtrace-bench-"))
-    lmtrace.instrument()
-    return Installed(lambda: (provider.force_flush(), lmtrace.flush()))
+    return Installed(lambda: (provider.force_flush(), lmtrace.flush()), lmtrace.instrument, lmtrace.uninstrument)
 
 
 def install_traceloop(address: str) -> Installed:
     from opentelemetry.instrumentation.litellm import LiteLLMInstrumentor
 
-    provider = set_up_provider(address)
-    LiteLLMInstrumentor().instrument(tracer_provider=provider)
-    return Installed(provider.force_flush)
+    provider, instrumentor = set_up_provider(address), LiteLLMInstrumentor()
+    return Installed(
+        provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider), instrumentor.uninstrument
+    )
 
 
 def install_openinference(address: str) -> Installed:
     from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
-    provider = set_up_provider(address)
-    LiteLLMInstrumentor().instrument(tracer_provider=provider)
-    return Installed(provider.force_flush)
+    provider, instrumentor = set_up_provider(address), LiteLLMInstrumentor()
+    return Installed(
+        provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider), instrumentor.uninstrument
+    )
 
 
 def install_logfire(address: str) -> Installed:
     import logfire
+    from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
     logfire.configure(send_to_logfire=False, console=False)
-    logfire.instrument_litellm()
-    return Installed(logfire.force_flush)
+    return Installed(logfire.force_flush, logfire.instrument_litellm, LiteLLMInstrumentor().uninstrument)
 
 
 def install_callback(name: str, environment: dict[str, str]) -> Installed:
@@ -104,7 +105,7 @@ def install_callback(name: str, environment: dict[str, str]) -> Installed:
     os.environ.update(environment)
     litellm.callbacks = [name]
     litellm.completion("openai/gpt-4o-mini", MESSAGES, mock_response=ANSWER)  # LiteLLM makes the callback's object now
-    made = list(litellm.callbacks)
+    made, litellm.callbacks = list(litellm.callbacks), []
     return Installed(
         _flush_global, lambda: setattr(litellm, "callbacks", made), lambda: setattr(litellm, "callbacks", [])
     )
@@ -141,21 +142,29 @@ INSTALLERS: dict[str, Callable[[str], Installed]] = {
 def run_tracer(name: str, address: str, rounds: int) -> dict[str, float]:
     """Blocks of calls without and with the tracer in this process."""
     import litellm
+    from opentelemetry import trace
 
-    def through(function: Call) -> Call:
+    def call() -> object:
         options = {"mock_response": ANSWER, "temperature": 0.7, "max_tokens": 1000}
-        return lambda: function("openai/gpt-4o-mini", MESSAGES, **options)
+        return litellm.completion("openai/gpt-4o-mini", MESSAGES, **options)
 
-    without = through(litellm.completion)
+    def in_span() -> None:
+        with spans.start_as_current_span("chat gpt-4o-mini", kind=trace.SpanKind.CLIENT) as span:
+            call()
+            span.set_attributes(ATTRIBUTES)
+
     tracer = INSTALLERS[name](address)
+    spans = trace.get_tracer("bench")
     arms = [
-        Arm("off", without, prepare=tracer.off),
-        Arm("on", through(litellm.completion), prepare=tracer.on, settle=tracer.flush),
+        Arm("off", call, tracer.off, tracer.flush),
+        Arm("span", in_span, tracer.off, tracer.flush),
+        Arm("on", call, tracer.on, tracer.flush),
     ]
-    measure(arms, rounds=rounds, block=50)
-    bare, traced = arms
+    measure(arms, rounds=rounds, block=50, pause=PAUSE)
+    bare, floor, traced = arms
     return {
         "bare_p50": bare.p50,
+        "floor": floor.p50 - bare.p50,
         "p50": traced.p50 - bare.p50,
         "p99": traced.p99 - bare.p99,
         "cpu": traced.cpu - bare.cpu,
@@ -201,11 +210,12 @@ def main() -> None:
     with sink() as address:
         results = run_in_turn(names, address, options.rounds, options.repeats)
     print("\n`litellm.completion`, 5 KB, added to the call (median of processes)\n")
-    print("| tracer | p50 µs | p99 µs | CPU µs | bare call µs |\n|---|---|---|---|---|")
+    print("| tracer | p50 µs | p99 µs | CPU µs | bare SDK span µs | bare call µs |\n|---|---|---|---|---|---|")
     for name, runs in results.items():
         if runs:
             mid = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            print(f"| {name} | {mid['p50']:+.0f} | {mid['p99']:+.0f} | {mid['cpu']:+.0f} | {mid['bare_p50']:.0f} |")
+            added = f"{mid['p50']:+.0f} | {mid['p99']:+.0f} | {mid['cpu']:+.0f} | {mid['floor']:+.0f}"
+            print(f"| {name} | {added} | {mid['bare_p50']:.0f} |")
 
 
 if __name__ == "__main__":

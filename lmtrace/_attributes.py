@@ -45,6 +45,11 @@ def start_attributes(
         run: The run the call belongs to; its tags become `lmtrace.tag.*`.
         compat: Sets of older names to add (`lmtrace._semconv.COMPAT`).
     """
+    return surrounded(request_attributes(request), request.model_type, scope=scope, run=run, compat=compat)
+
+
+def request_attributes(request: LMRequest) -> dict[str, Any]:
+    """What follows from the request alone."""
     provider, model = identity(request.model, request.provider)
     attributes: dict[str, Any] = {
         names.OPERATION_NAME: request.operation,
@@ -60,6 +65,18 @@ def start_attributes(
     _add_parameters(attributes, request.kwargs)
     if provider in _OPENAI:
         _add_openai(attributes, request)
+    return attributes
+
+
+def surrounded(
+    attributes: dict[str, Any],
+    model_type: str,
+    *,
+    scope: str | None,
+    run: RunInfo | None,
+    compat: frozenset[str],
+) -> dict[str, Any]:
+    """`attributes` of a request, with what the code around the call adds: scope, run, conversation and older names."""
     if scope is not None:
         attributes[names.SCOPE] = scope
     if run is not None:
@@ -68,7 +85,7 @@ def start_attributes(
     if compat:
         _add_compat(attributes, compat)
         if names.OPENINFERENCE in compat:
-            attributes[names.OPENINFERENCE_KIND] = _KINDS.get(request.model_type, "LLM")
+            attributes[names.OPENINFERENCE_KIND] = _KINDS.get(model_type, "LLM")
     return attributes
 
 

@@ -57,9 +57,10 @@ class Uuid7:
                 self._millisecond, self._counter = self._millisecond + 1, 0
             else:
                 self._counter += 1
-            stamp = self._millisecond << 16 | 0x7000 | self._counter
-        text = f"{stamp << 64 | 1 << 63 | _random.getrandbits(62):032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            millisecond, counter = self._millisecond, self._counter
+        rand = _random.getrandbits(62)
+        time = f"{millisecond:012x}"
+        return f"{time[:8]}-{time[8:]}-7{counter:03x}-{0x8000 | rand >> 48:04x}-{rand & 0xFFFF_FFFF_FFFF:012x}"
 
 
 def random_bits(count: int) -> int:

@@ -41,15 +41,14 @@ LEFT_OUT: Final = frozenset(
 _DATA_URL = re.compile(r"data:(?:[\w/+.\-]+)?(?:;[\w=.\-]+)*,")
 
 
-def request_key(request: LMRequest, messages: bytes | None = None) -> str:
-    """The key of a request, as ``lm1:<64 hex digits>``.
+def request_key(request: LMRequest) -> str:
+    """The key of a request, as ``lm1:<64 hex digits>``."""
+    return f"{KEY_VERSION}:{_sha256(canonical(request))}"
 
-    Args:
-        request: What was asked.
-        messages: What `plain_messages` gave for its messages, by whoever has serialised them already.
-    """
-    parts = (canonical(request),) if messages is None else _canonical_parts(request, messages)
-    return f"{KEY_VERSION}:{_sha256(*parts)}"
+
+def framed_key(frame: tuple[bytes, bytes], messages: bytes) -> str:
+    """The same key, by whoever has its two halves: what `frame` and `plain_messages` gave for the request."""
+    return f"{KEY_VERSION}:{_sha256(frame[0], messages, frame[1])}"
 
 
 def plain_messages(messages: Any) -> bytes | None:
@@ -90,7 +89,7 @@ def canonical(request: LMRequest) -> bytes:
     """The canonical JSON the key is made from."""
     messages = plain_messages(request.messages)
     if messages is not None:
-        return b"".join(_canonical_parts(request, messages))
+        return _joined(frame(request), messages)
     try:
         return _canonical(request, _asked(request), request.kwargs)
     except (RecursionError, orjson.JSONEncodeError):  # a cycle, or nesting deeper than anyone can write
@@ -104,18 +103,22 @@ def _asked(request: LMRequest) -> Any:
 
 def _canonical(request: LMRequest, messages: Any, kwargs: Mapping[str, Any]) -> bytes:
     text = orjson.dumps(_normal(messages, {}), option=orjson.OPT_SORT_KEYS)
-    return b"".join(_parts(request, text, kwargs))
+    return _joined(_frame(request, kwargs), text)
 
 
-def _canonical_parts(request: LMRequest, messages: bytes) -> tuple[bytes, bytes, bytes]:
+def _joined(frame: tuple[bytes, bytes], messages: bytes) -> bytes:
+    return b"".join((frame[0], messages, frame[1]))
+
+
+def frame(request: LMRequest) -> tuple[bytes, bytes]:
+    """What stands before and after the messages in the canonical JSON: one object, its keys sorted."""
     try:
-        return _parts(request, messages, request.kwargs)
+        return _frame(request, request.kwargs)
     except (RecursionError, orjson.JSONEncodeError):
-        return _parts(request, messages, _wire.encode(dict(request.kwargs)))
+        return _frame(request, _wire.encode(dict(request.kwargs)))
 
 
-def _parts(request: LMRequest, messages: bytes, kwargs: Mapping[str, Any]) -> tuple[bytes, bytes, bytes]:
-    """What stands before the messages, the messages, and what stands after them: one JSON object, its keys sorted."""
+def _frame(request: LMRequest, kwargs: Mapping[str, Any]) -> tuple[bytes, bytes]:
     rest = {
         "model": _normal(request.model, None),
         "operation": request.operation,
@@ -126,7 +129,7 @@ def _parts(request: LMRequest, messages: bytes, kwargs: Mapping[str, Any]) -> tu
         },
     }
     head = b'{"api":"%b","messages":' % request.model_type.encode()
-    return head, messages, b"," + orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)[1:]
+    return head, b"," + orjson.dumps(rest, option=orjson.OPT_SORT_KEYS)[1:]
 
 
 def _is_plain_message(message: Any) -> bool:

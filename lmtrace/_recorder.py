@@ -24,17 +24,18 @@ from opentelemetry.trace import Span, SpanKind
 
 from lmtrace import _paths, _scope, _serving, _settings
 from lmtrace import _semconv as names
-from lmtrace._attributes import span_name, start_attributes
+from lmtrace._attributes import surrounded
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import CallError, HistoryEntry, RunInfo, ServedBy, dspy_outputs
 from lmtrace._errors import LMError
 from lmtrace._exporter import Exporter, Record
 from lmtrace._failures import failures
 from lmtrace._ids import Clock, Uuid7
-from lmtrace._keys import request_key
+from lmtrace._keys import framed_key, request_key
 from lmtrace._local_span import has_identity, local_span
 from lmtrace._redactor import Redactor
 from lmtrace._rows import Asked, call_line
+from lmtrace._shape import Shape, shape_of
 from lmtrace._telemetry import tell
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ class CallRecord:
 
     __slots__ = (
         "_asked", "_attempts", "_chunks", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_run",
-        "_run_info", "_secrets", "_server", "_span", "_start_ns", "_start_perf", "_token", "entry", "path", "request",
-        "request_key", "scope",
+        "_run_info", "_secrets", "_server", "_shape", "_span", "_start_ns", "_start_perf", "_token", "entry", "path",
+        "request", "request_key", "scope",
     )  # fmt: skip
 
     def __init__(self, recorder: Recorder, request: LMRequest, secrets: Mapping[str, Any]) -> None:
@@ -230,6 +231,7 @@ class CallRecord:
         self._run: Run | None = None
         self._run_info: RunInfo | None = None
         self.scope: str | None = None
+        self._shape: Shape | None = None
         self._token: Any = None
 
     # --- opening ---------------------------------------------------------------------------------------------------
@@ -239,16 +241,19 @@ class CallRecord:
         self._run_info = run.info if run is not None else self._recorder.process_run
         self.scope = _scope.scope()
         self.path = _paths.current()
+        recorder, request = self._recorder, self.request
+        shape = self._shape = shape_of(request)
         try:
-            self._open_span()
+            self._open_span(shape)
         except Exception as error:
             failures.note("opening a span", error)
-        recorder, request = self._recorder, self.request
-        if recorder.keep_rows and recorder.keep_content:
-            self._asked = Asked(request.messages, request.prompt, request.kwargs, recorder.redactor)
-        self.request_key = request_key(request, self._asked.canonical if self._asked is not None else None)
+        asked = self._asked = Asked(request, shape) if recorder.keep_rows and recorder.keep_content else None
+        if asked is not None and asked.canonical is not None:
+            self.request_key = framed_key(shape.frame, asked.canonical)
+        else:
+            self.request_key = request_key(request)
 
-    def _open_span(self) -> None:
+    def _open_span(self, shape: Shape) -> None:
         parent = otel_context.get_current()
         around = trace.get_current_span(parent).get_span_context()
         if self._run is not None and not around.is_valid:
@@ -260,10 +265,16 @@ class CallRecord:
             self._parent_span_id = None
             return
         span = self._recorder.tracer.start_span(
-            span_name(self.request),
+            shape.span_name,
             parent,
             SpanKind.CLIENT,
-            start_attributes(self.request, scope=self.scope, run=self._run_info, compat=self._recorder.settings.compat),
+            surrounded(
+                {**shape.attributes},
+                self.request.model_type,
+                scope=self.scope,
+                run=self._run_info,
+                compat=self._recorder.settings.compat,
+            ),
             start_time=self._start_ns,
         )
         self._span = span if has_identity(span, around) else local_span(around)
@@ -426,17 +437,17 @@ class CallRecord:
 
     def _write(self, entry: HistoryEntry, chunks: list[_serving.TimedChunk] | None) -> None:
         """The row, and then telemetry."""
-        recorder, secrets, line = self._recorder, self._secrets, None
+        recorder, secrets, found = self._recorder, self._secrets, None
         try:
             if self._run is not None:
                 self._run.note(entry)
-            if recorder.keep_rows:
-                line = call_line(entry, self._asked, recorder.redactor, secrets, chunks)
+            if recorder.keep_rows and self._shape is not None:
+                line, found = call_line(entry, self._shape, self._asked, recorder.redactor, secrets, chunks=chunks)
                 recorder.export(Record("call", line))
         except Exception as failure:
             failures.note("writing a record", failure)
         finally:
-            tell(recorder, entry, self._span, asked=self._asked, secrets=secrets, line=line)
+            tell(recorder, entry, self._span, asked=self._asked, secrets=secrets, found=found)
 
 
 class _Step:

@@ -34,8 +34,8 @@ def redacted_entry(
 def entry_as_asked(entry: HistoryEntry, asked: Asked) -> HistoryEntry:
     """`entry` with the messages and tools as they were when the call began, for one that holds no secrets."""
     request = dataclasses.replace(entry.request, messages=_wire.decode(orjson.loads(asked.messages)))
-    if asked.tools is not None:
-        request = dataclasses.replace(request, kwargs={**request.kwargs, "tools": orjson.loads(asked.tools)})
+    if asked.shape.tools is not None:
+        request = dataclasses.replace(request, kwargs={**request.kwargs, "tools": orjson.loads(asked.shape.tools)})
     return dataclasses.replace(entry, request=request)
 
 

@@ -112,18 +112,7 @@ class Redactor:
         """One text without secrets known or guessed, after the user's redactors."""
         readable = text.encode("utf-8", "replace").decode()
         clean = orjson.loads(self.line(orjson.dumps({"value": readable}), secrets))["value"]
-        return self.apply_custom(self.shapes(clean.encode()).decode())
-
-    def shapes(self, line: bytes) -> bytes:
-        """`line` without what is shaped like a well-known key.
-
-        Searching costs 30 µs in 5 KB of prose, so this is for parameters and error texts, which are short and where a
-        key is most likely; message texts are searched for the keys we know.
-        """
-        for beginning, pattern in _KEY_SHAPES:
-            if beginning in line:
-                line = pattern.sub(b"[redacted]", line)
-        return line
+        return self.apply_custom(hide_shapes(clean.encode()).decode())
 
     def apply_custom(self, text: str) -> str:
         """`text` after the user's redactors; withheld when one of them fails."""
@@ -159,6 +148,18 @@ class Redactor:
             self._environ = dict(environ)
             self._environ_needles = tuple({_escaped(text) for text in _environment_texts() if _is_worth_hiding(text)})
         return self._environ_needles
+
+
+def hide_shapes(line: bytes) -> bytes:
+    """`line` without what is shaped like a well-known key; `line` itself when there is none.
+
+    Searching costs 30 µs in 5 KB of prose, so this is for parameters and error texts, which are short and where a
+    key is most likely; message texts are searched for the keys we know.
+    """
+    for beginning, pattern in _KEY_SHAPES:
+        if beginning in line:
+            line = pattern.sub(b"[redacted]", line)
+    return line
 
 
 def _needles(name: str, value: Any) -> Iterable[bytes]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from lmtrace import _wire
+from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry, RunInfo
 from lmtrace._keys import plain_messages
 from lmtrace._parameters import identifier
@@ -22,6 +24,9 @@ from lmtrace._redactor import Redactor
 from lmtrace._schema import SCHEMA_VERSION
 from lmtrace._serving import TimedChunk
 from lmtrace._version import __version__
+
+if TYPE_CHECKING:
+    from lmtrace._shape import Shape
 
 HOST: Final = platform.node()
 _TAGS: Final = "tags"
@@ -33,39 +38,36 @@ _SCALARS: Final = frozenset({int, float, bool, type(None)})
 class Asked:
     """What a request asked for, serialised at the start of its call."""
 
-    __slots__ = ("canonical", "kwargs", "messages", "prompt", "tools")
+    __slots__ = ("canonical", "messages", "shape")
 
-    def __init__(self, messages: Any, prompt: str | None, kwargs: Mapping[str, Any], redactor: Redactor) -> None:
-        self.canonical = plain_messages(messages)
+    def __init__(self, request: LMRequest, shape: Shape) -> None:
+        self.shape = shape
+        self.canonical = plain_messages(request.messages)
         """The messages as a key is made of them, where that is the same text."""
-        self.messages = _wire.dumps(messages) if self.canonical is None else self.canonical
-        self.prompt = prompt
-        tools = kwargs.get("tools")
-        self.tools = None if tools is None else _wire.dumps(tools)
-        plain = kwargs if tools is None else {name: value for name, value in kwargs.items() if name != "tools"}
-        text = _wire.dumps(plain if type(plain) is dict else dict(plain))
-        self.kwargs = text if _SCALARS.issuperset(map(type, plain.values())) else redactor.shapes(text)
+        self.messages = _wire.dumps(request.messages) if self.canonical is None else self.canonical
 
 
 def call_line(
     entry: HistoryEntry,
+    shape: Shape,
     asked: Asked | None,
     redactor: Redactor,
     secrets: Mapping[str, Any],
+    *,
     chunks: Sequence[TimedChunk] | None = None,
-) -> bytes:
-    """The row of a call as one JSON object. Without `asked` only metadata is kept, and no content."""
-    row = _identity(entry)
-    answer = None if entry.response is None else entry.response.to_wire()
-    if entry.kwargs:
-        _add_parameters(row, entry.kwargs)
-    if answer is not None:
-        _add_answer(row, entry, answer)
+) -> tuple[bytes, bool]:
+    """The row of a call as one JSON object, and whether a secret had to be removed from it.
+
+    Without `asked` only metadata is kept, and no content.
+    """
+    row = _identity(entry, shape)
+    if entry.response is not None:
+        _add_answer(row, entry, entry.response)
     if entry.error is not None:
         _add_error(row, entry, content=asked is not None)
     if asked is not None:
-        _add_content(row, entry, asked, answer)
-        if chunks and answer is not None and _is_harmless(answer, redactor, secrets):
+        _add_content(row, entry, asked)
+        if chunks and entry.response is not None and _is_harmless(entry.response, redactor, secrets):
             steps = [{"ms": round(ms, 3), **chunk.to_wire()} for ms, chunk in chunks]
             row["chunks"] = orjson.Fragment(_wire.dumps(steps))
         name = entry.request.metadata.get("cache_name")
@@ -73,8 +75,10 @@ def call_line(
             row["cache_name"] = name
     else:
         row["kwargs"] = _harmless(entry.kwargs)
-    line = redactor.line(_dump(row), secrets)
-    return _customised(line, redactor) if redactor.custom else line
+    line = _dump(row)
+    clean = redactor.line(line, secrets)
+    found = clean is not line or shape.hides_key
+    return (_customised(clean, redactor) if redactor.custom else clean), found
 
 
 def _dump(row: dict[str, Any]) -> bytes:
@@ -88,24 +92,32 @@ def _encoded(value: Any) -> Any:
     return value if isinstance(value, orjson.Fragment) else _wire.encode(value)
 
 
-def _identity(entry: HistoryEntry) -> dict[str, Any]:
-    request = entry.request
+def request_columns(request: LMRequest) -> dict[str, Any]:
+    """The columns that follow from the request without its messages, and from the process."""
+    columns: dict[str, Any] = {
+        "operation": request.operation,
+        "model_type": request.model_type,
+        "provider": identity(request.model, request.provider)[0],
+        "model": request.model,
+        "streamed": request.stream,
+        "schema_version": SCHEMA_VERSION,
+        "lmtrace_version": __version__,
+        "host": HOST,
+    }
+    _add_parameters(columns, request.kwargs)
+    return columns
+
+
+def _identity(entry: HistoryEntry, shape: Shape) -> dict[str, Any]:
     row: dict[str, Any] = {
         "kind": "call",
         "uuid": entry.uuid,
         "timestamp": entry.timestamp,
         "duration_ms": entry.duration_ms,
-        "operation": request.operation,
-        "model_type": request.model_type,
-        "provider": identity(request.model, request.provider)[0],
-        "model": request.model,
+        **shape.columns,
         "served_by": entry.served_by,
         "cache_hit": entry.served_by == "cache",
         "attempts": entry.attempts,
-        "streamed": entry.streamed,
-        "schema_version": SCHEMA_VERSION,
-        "lmtrace_version": __version__,
-        "host": HOST,
         "pid": os.getpid(),
         "thread": entry.thread,
     }
@@ -135,24 +147,31 @@ def add_run(row: dict[str, Any], run: RunInfo) -> None:
         row[_TAGS] = dict(run.tags)
 
 
-def _add_answer(row: dict[str, Any], entry: HistoryEntry, answer: dict[str, Any]) -> None:
-    """The columns of what came back; `answer` is its JSON form."""
-    row["response_model"] = answer.get("model")
-    row["response_id"] = answer.get("response_id")
+def _add_answer(row: dict[str, Any], entry: HistoryEntry, response: LMResponse) -> None:
+    """The columns of what came back."""
+    row["response_model"] = response.model
+    row["response_id"] = response.response_id
     row["finish_reasons"] = entry.finish_reasons
-    usage = answer.get("usage")
+    usage = response.usage
     if usage is not None:
-        row["usage"] = usage
-        row.update({name: value for name, value in usage.items() if name in _COUNTS})
-    if "cost" in answer:
-        row["cost"] = answer["cost"]
+        row["usage"] = usage.to_wire()
+        counts = zip(_COUNTS, _counts_of(usage), strict=True)
+        row.update([item for item in counts if item[1] is not None])
+    if response.cost is not None:
+        row["cost"] = response.cost
         row["cost_source"] = entry.cost_source
         row["billed_cost"] = entry.billed_cost
 
 
-_COUNTS: Final = frozenset(
-    {"input_tokens", "output_tokens", "total_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens"}
+_COUNTS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "reasoning_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
 )
+_counts_of = attrgetter(*_COUNTS)
 
 
 def _add_parameters(row: dict[str, Any], kwargs: Mapping[str, Any]) -> None:
@@ -182,16 +201,17 @@ def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> No
         row["error_message"] = error.message
 
 
-def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked, answer: dict[str, Any] | None) -> None:
-    if asked.prompt is not None:
-        row["prompt"] = asked.prompt
+def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None:
+    shape = asked.shape
+    if entry.request.prompt is not None:
+        row["prompt"] = entry.request.prompt
     row["messages"] = orjson.Fragment(asked.messages)
-    row["kwargs"] = orjson.Fragment(asked.kwargs)
-    if asked.tools is not None:
-        row["tools"] = orjson.Fragment(asked.tools)
-    if answer is not None:
+    row["kwargs"] = orjson.Fragment(shape.kwargs)
+    if shape.tools is not None:
+        row["tools"] = orjson.Fragment(shape.tools)
+    if entry.response is not None:
         row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
-        row["response"] = orjson.Fragment(_wire.dumps(answer))
+        row["response"] = orjson.Fragment(_wire.dumps(entry.response.to_wire()))
 
 
 def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,8 +219,9 @@ def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if type(value) in _SCALARS}
 
 
-def _is_harmless(answer: dict[str, Any], redactor: Redactor, secrets: Mapping[str, Any]) -> bool:
+def _is_harmless(response: LMResponse, redactor: Redactor, secrets: Mapping[str, Any]) -> bool:
     """Whether nothing in a streamed answer has to be removed: a secret in pieces would not be found in its chunks."""
+    answer = response.to_wire()
     text = _wire.dumps(answer)
     return redactor.line(text, secrets) == text and not (redactor.custom and redactor.walk(answer) != answer)
 

@@ -32,7 +32,7 @@ def tell(
     *,
     asked: Asked | None,
     secrets: Mapping[str, Any],
-    line: bytes | None,
+    found: bool | None,
 ) -> None:
     """End the span, record the metrics and emit the events, each whatever becomes of the others.
 
@@ -42,12 +42,13 @@ def tell(
         span: Its span.
         asked: What was asked, as it was when the call began.
         secrets: The credentials of the call.
-        line: Its row, when there is one.
+        found: Whether its row held secrets; None when there is no row.
     """
-    found = _holds_secrets(recorder, entry, secrets, line)
+    searched = found is False and not recorder.redactor.custom
+    if found is None:
+        found = _holds_secrets(recorder, entry, secrets)
     shown = entry
     if found or recorder.settings.content != "no_content":
-        searched = not found and line is not None and not recorder.redactor.custom
         shown = entry_as_asked(entry, asked) if searched and asked else _redacted(recorder, entry, asked, secrets)
     try:
         _end_span(recorder.settings, shown, span, rename=found)
@@ -62,9 +63,8 @@ def tell(
         failures.note("recording metrics and events", failure)
 
 
-def _holds_secrets(recorder: Recorder, entry: HistoryEntry, secrets: Mapping[str, Any], line: bytes | None) -> bool:
-    if line is not None:
-        return b"[redacted]" in line
+def _holds_secrets(recorder: Recorder, entry: HistoryEntry, secrets: Mapping[str, Any]) -> bool:
+    """Whether there are secrets in what spans and metrics show even without content."""
     response = entry.response
     texts = _wire.dumps(
         [entry.model, dict(entry.kwargs), response and response.model, response and response.response_id]

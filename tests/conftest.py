@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,12 +20,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _AGENT = os.environ.get("LMTRACE_TEST_AGENT")
 _PHOENIX = os.environ.get("LMTRACE_TEST_PHOENIX")
+_TOOLS = ("LMTRACE_TEST_AGENT", "LMTRACE_TEST_PHOENIX")  # left alone: the workers of xdist inherit them
 
-for _name in [name for name in os.environ if name.startswith(("LMTRACE_", "OTEL_"))]:
+for _name in [name for name in os.environ if name.startswith(("LMTRACE_", "OTEL_")) and name not in _TOOLS]:
     del os.environ[_name]
 # a shell's background job is started deaf to Ctrl-C, and so would be the programs that tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+hypothesis.settings.register_profile(
+    "lmtrace",
+    deadline=None,  # how long an example takes says how busy the machine is
+    derandomize=bool(os.environ.get("CI")),  # new examples are for people, who can act on what they find
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("lmtrace")
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # LiteLLM would ask the network for prices on import
 
 

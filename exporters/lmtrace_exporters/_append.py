@@ -7,11 +7,11 @@ without a GIL take `os.write`.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Final
 
 LARGE: Final = 1 << 20
@@ -24,33 +24,22 @@ def append(fd: int, data: bytes) -> int:
     Raises:
         OSError: nothing was written.
     """
-    if len(data) > LARGE:
+    if _holding_write is None or len(data) > LARGE:
         return os.write(fd, data)
-    return _holding_write()(fd, data)
+    while (written := _holding_write(fd, data, len(data))) < 0:
+        if (code := ctypes.get_errno()) != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return written
 
 
-@cache
-def _holding_write() -> Callable[[int, bytes], int]:
-    if os.name == "nt" or not _has_gil():
-        return os.write
-    return _make_holding_write()
-
-
-def _has_gil() -> bool:
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-
-def _make_holding_write() -> Callable[[int, bytes], int]:
-    import ctypes
-
+def _make_holding_write() -> Callable[[int, bytes, int], int] | None:
+    """The C library's ``write`` called without giving the GIL away, where there is one and a GIL to hold."""
+    if os.name == "nt" or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return None
     write = ctypes.PyDLL(None, use_errno=True).write
     write.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]
     write.restype = ctypes.c_ssize_t
+    return write
 
-    def holding_write(fd: int, data: bytes) -> int:
-        while (written := int(write(fd, data, len(data)))) < 0:
-            if (code := ctypes.get_errno()) != errno.EINTR:
-                raise OSError(code, os.strerror(code))
-        return written
 
-    return holding_write
+_holding_write: Final = _make_holding_write()

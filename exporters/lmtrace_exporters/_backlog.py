@@ -16,25 +16,26 @@ class Backlog:
     """A bounded list of lines that wait; the caller holds the lock."""
 
     def __init__(self) -> None:
-        self._lines: list[bytes] = []
+        self.lines: list[bytes] = []
+        """What waits, oldest first; changed by the methods only."""
         self._size = 0
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     def put(self, lines: Iterable[bytes]) -> int:
         """Keep what there is room for and return how many lines had to be dropped."""
         before = self.dropped
         for line in lines:
-            if len(self._lines) >= MAX_LINES or self._size + len(line) > MAX_BYTES:
+            if len(self.lines) >= MAX_LINES or self._size + len(line) > MAX_BYTES:
                 self.dropped += 1
             else:
-                self._lines.append(line)
+                self.lines.append(line)
                 self._size += len(line)
         return self.dropped - before
 
     def take(self) -> list[bytes]:
         """Return all lines in order and forget them."""
-        lines, self._lines, self._size = self._lines, [], 0
+        lines, self.lines, self._size = self.lines, [], 0
         return lines

@@ -117,12 +117,10 @@ class StoreExporter:
         Raises:
             StoreError: the disk did not take them; they wait in memory or are counted as dropped.
         """
-        if not records:
-            return
         if os.getpid() != self._pid:  # a fork that Python was not told about
             self._reopen()
-        lines = [self._framed(record.line) for record in records]
-        if len(lines) > 1 or not self._append_one(lines[0]):
+        lines = [frame(record.line if len(record.line) <= LARGE else self._spilled(record.line)) for record in records]
+        if len(lines) != 1 or not self._append_one(lines[0]):
             self._append(lines)
         if self._durability == "power":
             self._sync_up_to(self._writer.rows)
@@ -141,9 +139,6 @@ class StoreExporter:
 
     # -- appending ---------------------------------------------------------------------------------------------------
 
-    def _framed(self, line: bytes) -> bytes:
-        return frame(line if len(line) <= LARGE else self._spilled(line))
-
     def _spilled(self, line: bytes) -> bytes:
         try:
             self._layout.create()
@@ -161,7 +156,7 @@ class StoreExporter:
                 return False
             self._busy = True
             try:
-                if self._closed or len(self._backlog):
+                if self._closed or self._backlog.lines:
                     return False
                 written = self._writer.append_one(line)
             finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from lmtrace._redactor import Redactor
+from lmtrace._redactor import Redactor, hide_shapes
 from lmtrace._secrets import looks_secret
 from lmtrace_replay._errors import CassetteSecretError
 from lmtrace_replay._recording import Recording
@@ -49,7 +49,7 @@ def _message(found: Sequence[str], where: str) -> str:
 def _secrets_in(wire: Any, redactor: Redactor) -> list[str]:
     """What in a JSON value looks like a credential, without the credential."""
     text = orjson.dumps({"value": wire})
-    found = [] if redactor.shapes(text) == text else ["something shaped like a key"]
+    found = [] if hide_shapes(text) == text else ["something shaped like a key"]
     if redactor.line(text, {}) != text:
         found += [f"the value of {name}" for name in _variables_in(text)] or ["a credential of the environment"]
     return found

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtrace import _wire
-from lmtrace._redactor import _PLACEHOLDERS, WITHHELD, Redactor
+from lmtrace._redactor import _PLACEHOLDERS, WITHHELD, Redactor, hide_shapes
 from lmtrace._secrets import REDACTED, clean_url, is_secret_name, split
 
 CANARY = "canary+Key/0123456789=="
@@ -367,8 +367,8 @@ def test_shapes(key: str) -> None:
     """What looks like a well-known key is removed from error texts and parameters, whoever's it is."""
     redactor = Redactor()
     assert key.removeprefix("Bearer ") not in redactor.text(f"Incorrect key provided:\n{key}\nsee docs", {})
-    assert key.removeprefix("Bearer ").encode() not in redactor.shapes(orjson.dumps({"a": f"x\n{key}"}))
-    orjson.loads(redactor.shapes(orjson.dumps({"a": f"x\n{key} y"})))
+    assert key.removeprefix("Bearer ").encode() not in hide_shapes(orjson.dumps({"a": f"x\n{key}"}))
+    orjson.loads(hide_shapes(orjson.dumps({"a": f"x\n{key} y"})))
 
 
 @pytest.mark.parametrize("text", ["task-force", "sk-learn is fine", "eyJ alone", "Bearer of news", "disk-0123456789"])
