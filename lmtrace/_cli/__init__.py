@@ -26,6 +26,8 @@ cli = LazyGroup(
         "search": "Calls whose prompt, answer or error holds a text.",
         "cost": "Money and tokens, by model, prompt, run, day …",
         "sql": "Ask the history in SQL.",
+        "cassette": "Recorded answers in files, for tests: create, ls, stat, check, prune, merge, rekey.",
+        "why": "Why a request had no recorded answer.",
         "export": "Write the history to DuckDB, Parquet, JSON lines or CSV.",
         "compact": "Turn finished journals into Parquet now.",
         "gc": "Forget old history, by age or size.",

@@ -10,7 +10,8 @@ from lmtrace._cli._fail import EnvironmentFailure
 from lmtrace._cli._filters import json_option, store_option
 from lmtrace._cli._print import print_json
 from lmtrace._cli._store import existing_store
-from lmtrace._cli._text import plural, size, visible
+from lmtrace._cli._text import plural, size
+from lmtrace._visible import visible
 
 
 @click.command("verify")
