@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lmtrace._lm import LM
     from lmtrace._runs import Run, run
     from lmtrace._scope import caller_module
-    from lmtrace._stored import history
+    from lmtrace._stored import history, replay
     from lmtrace._stream import LMAsyncStream, LMStream
 
 _HOMES = {
@@ -85,6 +85,7 @@ _HOMES = {
     "history": "_stored",
     "inspect_history": "_history",
     "instrument": "_instrument",
+    "replay": "_stored",
     "run": "_runs",
     "shutdown": "_configure",
     "stats": "_configure",
@@ -133,6 +134,7 @@ __all__ = [
     "history",
     "inspect_history",
     "instrument",
+    "replay",
     "run",
     "shutdown",
     "stats",

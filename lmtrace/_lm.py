@@ -14,7 +14,7 @@ import copy as copy_module
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TextIO
 
-from lmtrace import _calls, _history, _options, _state
+from lmtrace import _calls, _history, _options, _serving, _state
 from lmtrace._backend import Backend
 from lmtrace._callbacks import Notices, callbacks_of
 from lmtrace._data import LMRequest, LMResponse
@@ -22,6 +22,7 @@ from lmtrace._entry import HistoryEntry
 from lmtrace._errors import LMTraceError, LMUnsupportedFeatureError
 from lmtrace._provider_errors import wrap_provider_error
 from lmtrace._retry import RetryBackend
+from lmtrace._serving import Deferred, Server
 from lmtrace._stream import LMAsyncStream, LMStream
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class LM:
         self.history: list[Any] = []
         """The finished calls of this LM, oldest first, as `HistoryEntry` objects."""
         self._warned_zero_temp_rollout = False
-        self._stack: tuple[Backend | None, int, TracedBackend] | None = None
+        self._stack: tuple[Backend | None, int, Server | None, TracedBackend] | None = None
         _calls.warn_zero_temperature(self, self.kwargs)
 
     # --- calls -----------------------------------------------------------------------------------------------------
@@ -186,14 +187,17 @@ class LM:
 
     def _traced(self) -> TracedBackend:
         """The backend with retries and recording around it; put together again when an attribute has changed."""
-        stack = self._stack
-        if stack is None or stack[0] is not self.backend or stack[1] != self.num_retries:
-            stack = self._stack = (self.backend, self.num_retries, self._built())
-        return stack[2]
+        stack, server = self._stack, _serving.current()
+        if stack is None or stack[0] is not self.backend or stack[1] != self.num_retries or stack[2] is not server:
+            stack = self._stack = (self.backend, self.num_retries, server, self._built(server))
+        return stack[3]
 
-    def _built(self) -> TracedBackend:
+    def _built(self, server: Server | None) -> TracedBackend:
         from lmtrace._traced import TracedBackend
 
+        if server is not None:  # what is served may never need the provider's library
+            live = RetryBackend(self.backend or Deferred(_default_backend), self.num_retries)
+            return TracedBackend(server.serve(live))
         asked = RetryBackend(self.backend or _default_backend(), self.num_retries)
         return TracedBackend(_cached(asked, self.backend))
 

@@ -150,6 +150,11 @@ def public_class(error: Exception) -> type[LMError]:
     return type(error) if isinstance(error, LMError) else classify(error)
 
 
+def class_of(name: str, status: int | None) -> type[LMError]:
+    """The class that stands for an exception of which only the name and the HTTP status are known."""
+    return _BY_NAME.get(name) or _by_status(status)
+
+
 def _by_name(error: BaseException) -> type[LMError] | None:
     return next((_BY_NAME[base.__name__] for base in type(error).__mro__ if base.__name__ in _BY_NAME), None)
 

@@ -332,7 +332,7 @@ class CallRecord:
 
     def fail(self, error: BaseException, partial: LMResponse | None = None) -> HistoryEntry:
         """Record an error or a cancellation, with what had arrived until then."""
-        return self._close(partial, error, getattr(error, _serving.SERVED_BY, None))
+        return self._close(partial, error, _raised_by(error))
 
     def abandon(self, partial: LMResponse | None = None) -> None:
         """Record that a stream was dropped half-way; nothing if it had already ended."""
@@ -426,9 +426,12 @@ class CallRecord:
         )
 
     def _error(self, error: BaseException) -> CallError:
+        recorded: CallError | None = vars(error).get(_serving.RECORDED) if isinstance(error, LMError) else None
+        if recorded is not None:
+            return recorded
         code, delay = _public_facts(error)
         return CallError(
-            type=getattr(error, _serving.RECORDED_TYPE, None) or _type_name(error),
+            type=_type_name(error),
             message=self._recorder.redactor.text(_message(error), self._secrets),
             status=_status(error),
             code=code,
@@ -480,6 +483,11 @@ def _served_by(response: LMResponse | None) -> ServedBy:
         served_by: ServedBy = metadata["served_by"]
         return served_by
     return "cache" if response.cache_hit else "provider"
+
+
+def _raised_by(error: BaseException) -> ServedBy | None:
+    served_by: ServedBy | None = getattr(error, "__dict__", {}).get(_serving.SERVED_BY)
+    return served_by
 
 
 def _type_name(error: BaseException) -> str:

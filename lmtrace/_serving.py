@@ -9,20 +9,20 @@ threads that were started before must not reach the network past it.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from lmtrace._backend import Backend
-    from lmtrace._data import LMChunk
+    from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
+    from lmtrace._data import LMChunk, LMRequest, LMResponse
     from lmtrace._entry import HistoryEntry
 
 SERVED_BY: Final = "lmtrace_served_by"
 """Set on an error that was not the provider's: who raised it."""
 
-RECORDED_TYPE: Final = "lmtrace_recorded_type"
-"""Set on an error that was raised again: the class it had when it was recorded."""
+RECORDED: Final = "lmtrace_recorded"
+"""Set on an error that is raised again: the `CallError` that was recorded of it."""
 
 TimedChunk = tuple[float, "LMChunk"]
 """When a chunk arrived, in milliseconds since the start of its call, and the chunk."""
@@ -39,6 +39,31 @@ class Server(Protocol):
 
     def finished(self, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None) -> None:
         """A call made meanwhile is over; `chunks` are those of a stream."""
+
+
+class Deferred:
+    """A backend that is made when it is first asked."""
+
+    def __init__(self, make: Callable[[], Backend]) -> None:
+        self._make = make
+        self._made: Backend | None = None
+
+    def _backend(self) -> Backend:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
+        return self._backend().complete(request, secrets)
+
+    async def acomplete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
+        return await self._backend().acomplete(request, secrets)
+
+    def stream(self, request: LMRequest, secrets: Mapping[str, Any]) -> ChunkStream:
+        return self._backend().stream(request, secrets)
+
+    async def astream(self, request: LMRequest, secrets: Mapping[str, Any]) -> AsyncChunkStream:
+        return await self._backend().astream(request, secrets)
 
 
 _lock = threading.Lock()

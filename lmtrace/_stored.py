@@ -1,4 +1,4 @@
-"""`history()`: the durable history, read with SQL."""
+"""What was recorded, used again: `history()` reads it with SQL, `replay()` serves it instead of the provider's answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from lmtrace import _settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lmtrace_exporters import History
+    from lmtrace_replay import Mode, Session
+    from lmtrace_replay._matching import Order, Rollouts
+    from lmtrace_replay._recording import Normaliser
+    from lmtrace_replay._sources import Source
 
 
 def history(path: str | PathLike[str] | None = None) -> History:
@@ -31,3 +37,54 @@ def history(path: str | PathLike[str] | None = None) -> History:
 
         raise SettingsError("the store is off, so there is no history; pass a path or set `store`")
     return open_history(store)
+
+
+def replay(
+    source: Source = (),
+    *,
+    mode: Mode = "replay",
+    rollouts: Rollouts = "exact",
+    order: Order = "any",
+    normalisers: Sequence[Normaliser] = (),
+    timing: bool = False,
+    sample: float = 1.0,
+    store: bool | None = None,
+) -> Session:
+    """Recorded answers instead of the provider's, for the whole process, inside a ``with`` block.
+
+        with lmtrace.replay("bug.cassette") as session:
+            answer()
+        print(session.calls, session.cost)
+
+    Args:
+        source: The path of a cassette, a store or a Parquet folder, or any iterable of recordings, history entries or rows.
+        mode: ``replay``: only recordings answer, and a request without one is a `ReplayMiss`. ``record-missing``: the provider
+            answers what is missing. ``rewrite``: the provider answers everything anew. ``verify``: recordings answer, and the
+            provider is asked as well, to compare. ``live``: the provider answers. ``off``: as without this block. The modes
+            that record write the cassette when the block ends without an error.
+        rollouts: How rollout ids are compared: ``exact``, ``ordinal`` (the n-th id to come is the n-th recorded) or
+            ``ignore``.
+        order: ``strict`` to have requests come in the recorded order.
+        normalisers: Functions that make texts equal (dates, ids, paths) before requests are compared; applied to recorded
+            and live requests alike.
+        timing: Whether streams keep their recorded rhythm.
+        sample: Which share of the requests ``verify`` asks the provider for.
+        store: Whether calls made meanwhile are written to the store, as served by replay; by default unless pytest runs
+            a test.
+
+    Raises:
+        CassetteError: the source cannot be read.
+        SettingsError: a mode does not exist, or the source cannot be written.
+    """
+    from lmtrace_replay import replay as opened
+
+    return opened(
+        source,
+        mode=mode,
+        rollouts=rollouts,
+        order=order,
+        normalisers=normalisers,
+        timing=timing,
+        sample=sample,
+        store=store,
+    )

@@ -38,12 +38,14 @@ class Bucket:
         self._places: dict[tuple[str, str], deque[int]] = {}
         self._thread: int | None = None
 
-    def add(self, recording: Recording) -> None:
-        """Append an occurrence."""
+    def add(self, recording: Recording, *, is_used: bool = False) -> None:
+        """Append an occurrence; a used one is not given to calls that must not be cached."""
         number = len(self.recordings)
         if self.recordings and not self.is_ambiguous:
             self.is_ambiguous = not _same_answer(self.recordings[0], recording)
         self.recordings.append(recording)
+        if is_used:
+            return
         self._left[number] = recording
         for place in _places(recording.path, recording.scope):
             self._places.setdefault(place, deque()).append(number)
@@ -58,9 +60,10 @@ class Bucket:
                     return found
         return self._left.pop(next(iter(self._left))) if self._left else None
 
-    def of_path(self, path: str) -> Recording | None:
-        """The first occurrence of a logical path, consumed or not."""
-        return next((recording for recording in self.recordings if recording.path == path), None)
+    def first_answer(self, path: str | None = None) -> Recording | None:
+        """The first answer (of a logical path), consumed or not: what a cache would give."""
+        answers = (one for one in self.recordings if one.error is None)
+        return next((one for one in answers if path is None or one.path == path), None)
 
     def changes_thread(self) -> bool:
         """Whether the calling thread is another one than that of the first take."""
@@ -148,12 +151,12 @@ class Recordings:
             return known
         return Recording(request=request).key(self.normalisers)
 
-    def add(self, recording: Recording) -> None:
-        """Append a recording, to be served from now on."""
+    def add(self, recording: Recording, *, is_used: bool = False) -> None:
+        """Append a recording, to be served from now on; a used one only to calls that a cache may answer."""
         key = recording.key(self.normalisers)
         with self._lock:
             slot = key, self._recorded_rollout(key, recording.rollout_id)
-            self._buckets.setdefault(slot, Bucket()).add(recording)
+            self._buckets.setdefault(slot, Bucket()).add(recording, is_used=is_used)
             self._all.append(recording)
             if self._is_strict:
                 self._sequence.append((slot, recording))
@@ -182,7 +185,9 @@ class Recordings:
             if found is not None:
                 self._position += 1
             if may_repeat:
-                found = self._remember(asked, bucket, found)
+                found = found or bucket.first_answer()
+                if found is not None and found.error is None:  # as a cache would: errors are asked for again
+                    self._memo[asked] = found
             if bucket.is_ambiguous and path is None and bucket.changes_thread() and self.warns_of is None:
                 self.warns_of = bucket
             return found
@@ -205,11 +210,8 @@ class Recordings:
         before = self._memo.get(asked)
         if before is None or path is None or before.path == path:
             return before
-        return self._buckets[asked[0], self._asked_rollout(*asked)].of_path(path) or before
-
-    def _remember(self, asked: tuple[str, Any], bucket: Bucket, found: Recording | None) -> Recording:
-        """Calls without a cache may have used up all occurrences; the first one is as good as any then."""
-        return self._memo.setdefault(asked, found or bucket.recordings[0])
+        bucket = self._buckets[asked[0], self._asked_rollout(*asked)]
+        return bucket.first_answer(path) or (bucket.first_answer() if bucket.is_ambiguous else None) or before
 
     def _recorded_rollout(self, key: str, rollout: Any) -> Any:
         return self._mapped(self._ordinals[0], key, rollout)
