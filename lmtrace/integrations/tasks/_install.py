@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +52,8 @@ def _all() -> list[Patch]:
     from lmtrace.integrations.tasks import _loops, _threads
     from lmtrace.integrations.tasks._patch import Patch
 
+    others = (getattr(sys.modules.get(name), "Loop", None) for name in ("uvloop", "winloop"))  # written in C
+    loops = [asyncio.base_events.BaseEventLoop, *(loop for loop in others if loop is not None)]
     return [
         Patch(threading.Thread, "start", _threads.wrap_start),
         Patch(ThreadPoolExecutor, "submit", _threads.wrap_submit),
@@ -59,7 +62,7 @@ def _all() -> list[Patch]:
         Patch(ThreadPool, "_map_async", _threads.wrap_map),
         Patch(ThreadPool, "imap", _threads.wrap_imap),
         Patch(ThreadPool, "imap_unordered", _threads.wrap_imap),
-        Patch(asyncio.base_events.BaseEventLoop, "create_task", _loops.wrap_create_task),
+        *(Patch(loop, "create_task", _loops.wrap_create_task) for loop in loops),
         Patch(asyncio.tasks, "set", _loops.wrap_set, set),
     ]
 
