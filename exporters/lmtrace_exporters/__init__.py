@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lmtrace_exporters._compaction import compact as compact
     from lmtrace_exporters._database import DuckDBExporter as DuckDBExporter
     from lmtrace_exporters._errors import HistoryQueryError as HistoryQueryError
+    from lmtrace_exporters._errors import QueryLimitError as QueryLimitError
+    from lmtrace_exporters._errors import QueryRefusedError as QueryRefusedError
     from lmtrace_exporters._errors import StoreError as StoreError
     from lmtrace_exporters._errors import StoreVersionError as StoreVersionError
     from lmtrace_exporters._export import export_history as export_history
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from lmtrace_exporters._retention import collect_garbage as collect_garbage
     from lmtrace_exporters._snapshot import Problem as Problem
     from lmtrace_exporters._store import StoreExporter as StoreExporter
+    from lmtrace_exporters._untrusted import UntrustedAnswer as UntrustedAnswer
+    from lmtrace_exporters._untrusted import query_untrusted as query_untrusted
     from lmtrace_exporters._verify import VerifyReport as VerifyReport
     from lmtrace_exporters._verify import verify as verify
 
@@ -50,17 +54,21 @@ _HOMES = {
     "Otlp": "_otlp",
     "ParquetExporter": "_parquet_folder",
     "Problem": "_snapshot",
+    "QueryLimitError": "_errors",
+    "QueryRefusedError": "_errors",
     "RebuildReport": "_repair",
     "RetentionReport": "_retention",
     "StoreError": "_errors",
     "StoreExporter": "_store",
     "StoreVersionError": "_errors",
+    "UntrustedAnswer": "_untrusted",
     "VerifyReport": "_verify",
     "backup": "_backup",
     "collect_garbage": "_retention",
     "compact": "_compaction",
     "export_history": "_export",
     "open_history": "_history",
+    "query_untrusted": "_untrusted",
     "rebuild_catalog": "_repair",
     "setup_otlp": "_otlp",
     "verify": "_verify",
@@ -79,17 +87,21 @@ __all__ = [
     "Otlp",
     "ParquetExporter",
     "Problem",
+    "QueryLimitError",
+    "QueryRefusedError",
     "RebuildReport",
     "RetentionReport",
     "StoreError",
     "StoreExporter",
     "StoreVersionError",
+    "UntrustedAnswer",
     "VerifyReport",
     "backup",
     "collect_garbage",
     "compact",
     "export_history",
     "open_history",
+    "query_untrusted",
     "rebuild_catalog",
     "setup_otlp",
     "verify",

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from lmtrace_exporters._errors import HistoryQueryError
+from lmtrace_exporters._rowsql import quote
 from lmtrace_exporters._views import NAMES
 
 if TYPE_CHECKING:
@@ -40,3 +41,18 @@ def explain(error: Exception, query: str, columns: list[str]) -> HistoryQueryErr
     near = difflib.get_close_matches(unknown[1], [*NAMES, *columns], n=3, cutoff=0.5) if unknown else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return HistoryQueryError(f"{text.splitlines()[0]}; {hint}the views are {', '.join(NAMES)}. The query was: {query}")
+
+
+def lock(connection: duckdb.DuckDBPyConnection, files: list[str], memory_mb: int) -> None:
+    """Leave a connection only these files to read, little memory, and no way to change that."""
+    for name, value in {
+        "threads": "2",
+        "memory_limit": f"'{memory_mb}MB'",
+        "max_temp_directory_size": "'0KB'",
+        "temp_directory": "''",
+        "allowed_directories": "[]",
+        "allowed_paths": f"[{', '.join(quote(file) for file in files)}]",
+        "enable_external_access": "false",
+        "lock_configuration": "true",
+    }.items():
+        connection.execute(f"SET {name} = {value}")

@@ -4,6 +4,8 @@ LMTraceError
 ├── StoreError              the store could not take, keep or give back rows
 │   └── StoreVersionError   a newer lmtrace wrote it
 └── HistoryQueryError       the SQL asked of a history is wrong
+    ├── QueryRefusedError   untrusted SQL that is not one SELECT over the views
+    └── QueryLimitError     untrusted SQL that took too much time or memory
 """
 
 from __future__ import annotations
@@ -21,3 +23,11 @@ class StoreVersionError(StoreError):
 
 class HistoryQueryError(LMTraceError):
     """A query on a history is wrong; the message names what is unknown and the nearest names that exist."""
+
+
+class QueryRefusedError(HistoryQueryError):
+    """Untrusted SQL is not one SELECT over the views; the message says what in it is not allowed."""
+
+
+class QueryLimitError(HistoryQueryError):
+    """Untrusted SQL took more time or memory than it may, or its answer is too large."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from lmtrace_exporters._blobs import fetch
-from lmtrace_exporters._duck import connect, explain
+from lmtrace_exporters._duck import connect, explain, lock
 from lmtrace_exporters._errors import HistoryQueryError
 from lmtrace_exporters._forks import after_fork, leave_behind
 from lmtrace_exporters._layout import Layout
@@ -30,8 +30,19 @@ from lmtrace_exporters._views import TEXT_MACRO, VIEWS
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 Parameters = Sequence[Any] | Mapping[str, Any]
+Result = TypeVar("Result")
+
+
+class Fetched(NamedTuple):
+    """The whole answer to a query."""
+
+    columns: list[str]
+    types: list[str]
+    """DuckDB's names of the columns' types."""
+    rows: list[tuple[Any, ...]]
 
 
 def open_history(
@@ -68,6 +79,7 @@ class History:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._snapshot: Snapshot | None = None
         self._copies: Path | None = None
+        self._files: list[Path] = []
         self._frozen = False
         after_fork(self, History._leave_parents)
 
@@ -100,13 +112,33 @@ class History:
         Raises:
             HistoryQueryError: the query is wrong.
         """
-        import duckdb
+        return self._ask(query, params, lambda relation: relation)
 
-        connection = self._refreshed()
-        try:
-            return connection.sql(query, params=params)
-        except duckdb.Error as error:
-            raise explain(error, query, list(COLUMNS["call"])) from error
+    def fetch(self, query: str, params: Parameters | None = None) -> Fetched:
+        """Return the whole answer to a query: its columns, their types and its rows.
+
+        Unlike a relation that is read later, this cannot meet a file that a compaction deleted meanwhile.
+
+        Raises:
+            HistoryQueryError: the query is wrong.
+        """
+        return self._ask(query, params, _fetched)
+
+    def df(self, query: str = "FROM calls", params: Parameters | None = None) -> Any:
+        """Return the answer to a query, all calls by default, as a data frame of pandas, which must be installed.
+
+        Raises:
+            HistoryQueryError: the query is wrong.
+        """
+        return self._ask(query, params, lambda relation: relation.df())
+
+    def arrow(self, query: str = "FROM calls", params: Parameters | None = None) -> pa.Table:
+        """Return the answer to a query, all calls by default, as a table of Arrow.
+
+        Raises:
+            HistoryQueryError: the query is wrong.
+        """
+        return self._ask(query, params, lambda relation: relation.to_arrow_table())
 
     def recent(self, count: int = 50) -> list[dict[str, Any]]:
         """Return the newest calls, newest first, as dictionaries of the schema's columns with JSON decoded.
@@ -147,8 +179,23 @@ class History:
         self.close()
 
     def _rows(self, kind: str, query: str, params: Parameters) -> list[dict[str, Any]]:
-        relation = self.sql(query, params)
-        return [from_table(kind, dict(zip(relation.columns, row, strict=True))) for row in relation.fetchall()]
+        found = self.fetch(query, params)
+        return [from_table(kind, dict(zip(found.columns, row, strict=True))) for row in found.rows]
+
+    def _ask(self, query: str, params: Parameters | None, use: Callable[[duckdb.DuckDBPyRelation], Result]) -> Result:
+        import duckdb
+
+        for is_last in (False, True):
+            try:
+                return use(self._refreshed().sql(query, params=params))
+            except FileNotFoundError:
+                if is_last:
+                    raise
+            except duckdb.Error as error:
+                if is_last or self._frozen or not isinstance(error, duckdb.IOException):
+                    raise explain(error, query, list(COLUMNS["call"])) from error
+            self._snapshot = None  # a compaction deleted a file: its rows are in another one by now
+        raise AssertionError
 
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -174,8 +221,16 @@ class History:
             self._snapshot = snapshot
         return connection
 
+    def _lock(self, memory_mb: int) -> duckdb.DuckDBPyConnection:
+        """Return the connection, from now on with nothing but the files of this moment to read; see `_untrusted`."""
+        connection = self._refreshed()
+        lock(connection, [os.fspath(file) for file in self._files], memory_mb)
+        self._frozen = True
+        return connection
+
     def _make_views(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
         files = [self._readable(journal) for journal in snapshot.journals]
+        self._files = [*files, *(self.path / segment.path for segment in snapshot.segments)]
         for kind, name in (("call", "calls"), ("span", "stored_spans")):
             rows = union_sql(self._parts(kind, snapshot, files))
             where = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
@@ -202,6 +257,10 @@ class History:
         if self._copies is None:
             self._copies = Path(tempfile.mkdtemp(prefix="lmtrace-"))
         return plain_copy(journal, self._copies)
+
+
+def _fetched(relation: duckdb.DuckDBPyRelation) -> Fetched:
+    return Fetched(list(relation.columns), [str(type_) for type_ in relation.types], relation.fetchall())
 
 
 def _files(snapshot: Snapshot) -> tuple[object, ...]:

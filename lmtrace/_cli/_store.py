@@ -81,19 +81,15 @@ def rows(history: History, query: str, params: Sequence[Any] = ()) -> list[Row]:
     Raises:
         Failure: the query is wrong.
     """
-    import duckdb
-
     from lmtrace_exporters import HistoryQueryError
 
     try:
-        relation = history.sql(query, list(params) or None)
-        found = relation.fetchall()
-    except (HistoryQueryError, duckdb.Error) as error:
+        found = history.fetch(query, list(params) or None)
+    except HistoryQueryError as error:
         raise UsageFailure(str(error)) from None
-    kinds = [str(kind) for kind in relation.types]
     return [
-        {name: _plain(value, kind) for name, value, kind in zip(relation.columns, values, kinds, strict=True)}
-        for values in found
+        {name: _plain(value, kind) for name, value, kind in zip(found.columns, values, found.types, strict=True)}
+        for values in found.rows
     ]
 
 

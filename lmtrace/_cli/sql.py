@@ -11,14 +11,17 @@ from typing import IO, Any
 
 import click
 
-from lmtrace._cli._fail import UsageFailure
+from lmtrace._cli._fail import EnvironmentFailure, UsageFailure
 from lmtrace._cli._filters import json_option, limit_option, store_option
 from lmtrace._cli._print import Column, note, print_json, print_table
-from lmtrace._cli._store import Row, opened, rows
+from lmtrace._cli._store import Row, existing_store, opened, rows
 from lmtrace._cli._text import money, one_line
 
 CELL = 120
 """Characters of a value that a table shows at most."""
+
+MOST_ROWS = 100_000
+"""Rows of an untrusted query at most."""
 
 EXAMPLES = """
     \b
@@ -33,6 +36,16 @@ EXAMPLES = """
 @click.option("-f", "--file", type=click.File(encoding="utf-8"), help="Read the query from a file; - is stdin.")
 @click.option("--schema", is_flag=True, help="List the views and their columns.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on stdout.")
+@click.option(
+    "--untrusted", is_flag=True, help="Somebody else wrote the query: one SELECT, no files, little time and memory."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    help="Seconds for an --untrusted query.",
+)
 @limit_option(1000, "lines of a table")
 @json_option
 @store_option
@@ -42,6 +55,8 @@ def command(
     file: IO[str] | None,
     schema: bool,
     as_csv: bool,
+    untrusted: bool,
+    timeout: float,
     limit: int,
     as_json: bool,
     store: Path | None,
@@ -50,8 +65,11 @@ def command(
     question = _SCHEMA if schema else query or (file.read() if file else None)
     if not question:
         raise UsageFailure('give a query, for example: lmtrace sql "select model, count(*) from calls group by 1"')
-    with opened(store) as history:
-        found = rows(history, question)
+    if untrusted:
+        found = _untrusted_rows(store, question, timeout, limit or MOST_ROWS)
+    else:
+        with opened(store) as history:
+            found = rows(history, question)
     if as_json:
         print_json(found)
     elif as_csv:
@@ -65,6 +83,23 @@ def command(
 _SCHEMA = """
     SELECT table_name AS view, column_name AS column, data_type AS type
     FROM information_schema.columns WHERE table_name <> 'stored_spans' ORDER BY table_name, ordinal_position"""
+
+
+def _untrusted_rows(store: Path | None, question: str, timeout: float, limit: int) -> list[Row]:
+    path = existing_store(store)
+    from lmtrace_exporters import HistoryQueryError, QueryLimitError, StoreError, query_untrusted
+
+    try:
+        answer = query_untrusted(path, question, seconds=timeout, rows=limit)
+    except QueryLimitError as error:
+        raise EnvironmentFailure(f"{error}; --timeout gives more time") from None
+    except HistoryQueryError as error:
+        raise UsageFailure(str(error)) from None
+    except StoreError as error:
+        raise EnvironmentFailure(str(error)) from None
+    if answer.truncated:
+        note(f"the first {limit:,} rows; more with -n")
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
 
 def _print_csv(found: list[Row]) -> None:

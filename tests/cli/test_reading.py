@@ -111,3 +111,19 @@ def test_schema(lmtrace: Command) -> None:
     lines = [json.loads(line) for line in lmtrace("sql", "--schema", "--json").stdout.splitlines()]
     assert {line["view"] for line in lines} == {"calls", "messages", "spans", "runs", "rollouts", "costs"}
     assert {"view": "calls", "column": "cost", "type": "DOUBLE"} in lines
+
+
+def test_untrusted_sql(lmtrace: Command, store: Path) -> None:
+    """A stranger's SELECT is answered as any other; what is not one is refused, with the code for wrong usage."""
+    query = "SELECT model, count(*) AS calls FROM calls GROUP BY 1 ORDER BY 1"
+    assert (
+        lmtrace("sql", "--untrusted", "--timeout", "30", query, "--json").stdout
+        == lmtrace("sql", query, "--json").stdout
+    )
+    refused = lmtrace("sql", "--untrusted", "WITH x AS (COPY (SELECT 1) TO 'out') SELECT 1")
+    assert (refused.exit_code, "only SELECT is allowed, not COPY" in refused.stderr) == (2, True)
+    stopped = lmtrace(
+        "sql", "--untrusted", "--timeout", "0.3", "SELECT count(*) FROM range(100000000000) a, range(99) b"
+    )
+    assert (stopped.exit_code, "--timeout gives more time" in stopped.stderr) == (3, True)
+    assert "the first 2 rows" in lmtrace("sql", "--untrusted", "--timeout", "30", "FROM range(9)", "-n", "2").stderr

@@ -172,6 +172,59 @@ def test_sees_later_rows(store: Path, exporter: StoreExporter, make_call: MakeCa
         assert still.sql("SELECT count(*) FROM messages").fetchall() == [(2,)]
 
 
+def test_deleted_while_read(
+    store: Path, exporter: StoreExporter, make_call: MakeCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal that a compaction deletes between looking and reading costs no row and no error."""
+    import lmtrace_exporters._history as module
+
+    exporter.export([make_call("u")])
+    exporter.shutdown()
+    whole = module.take_snapshot
+
+    def overtaken(*arguments: object) -> object:
+        snapshot = whole(*arguments)  # type: ignore[arg-type]
+        compact(store, grace_seconds=0)
+        return snapshot
+
+    with open_history(store) as history:
+        monkeypatch.setattr(module, "take_snapshot", overtaken)
+        assert history.sql("SELECT uuid FROM calls").fetchall() == [("u",)]
+    with open_history(store) as history:
+        assert history.fetch("SELECT uuid FROM calls").rows == [("u",)]
+
+
+def test_missing_file_of_a_query(store: Path) -> None:
+    """A file that the query itself names and that is not there is the query's mistake."""
+    with open_history(store) as history, pytest.raises(HistoryQueryError, match=r"nothing\.parquet"):
+        history.sql("FROM 'nothing.parquet'")
+
+
+def test_arrow(store: Path, write: Write, make_call: MakeCall) -> None:
+    """Calls, or the answer to a query, come as a table of Arrow."""
+    write(make_call("a", cost=0.5), make_call("b", cost=0.25))
+    with open_history(store) as history:
+        assert history.arrow("SELECT sum(cost) AS cost FROM calls").to_pylist() == [{"cost": 0.75}]
+        table = history.arrow()
+    assert sorted(table.column("uuid").to_pylist()) == ["a", "b"]
+
+
+def test_one_day_opens_its_files(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
+    """A history of one day needs the files of that day and no other: without them it answers the same."""
+    for day in range(10, 20):
+        exporter.export([make_call(f"{day}", timestamp=f"2020-01-{day}T12:00:00Z")])
+    exporter.shutdown()
+    compact(store, grace_seconds=0)
+    for path in store.rglob("*.parquet"):
+        if path.parent.name != "date=2020-01-15":
+            path.unlink()
+    day = datetime(2020, 1, 15, tzinfo=UTC)
+    with open_history(store, since=day, until=day + timedelta(days=1)) as history:
+        assert history.sql("SELECT uuid FROM calls").fetchall() == [("15",)]
+        assert [row["uuid"] for row in history.recent()] == ["15"]
+        assert history.problems == ()
+
+
 def test_parameters(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
     """Values are passed as parameters, never as text."""
     exporter.export([make_call("u'1")])
