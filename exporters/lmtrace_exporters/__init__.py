@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from lmtrace_exporters._errors import StoreError as StoreError
     from lmtrace_exporters._errors import StoreVersionError as StoreVersionError
     from lmtrace_exporters._export import export_history as export_history
+    from lmtrace_exporters._export import resend as resend
     from lmtrace_exporters._history import History as History
     from lmtrace_exporters._history import open_history as open_history
+    from lmtrace_exporters._import import ImportReport as ImportReport
+    from lmtrace_exporters._import import import_history as import_history
     from lmtrace_exporters._jsonl import JSONLExporter as JSONLExporter
     from lmtrace_exporters._memory import InMemoryExporter as InMemoryExporter
     from lmtrace_exporters._otlp import Otlp as Otlp
@@ -48,6 +51,7 @@ _HOMES = {
     "DuckDBExporter": "_database",
     "History": "_history",
     "HistoryQueryError": "_errors",
+    "ImportReport": "_import",
     "InMemoryExporter": "_memory",
     "JSONLExporter": "_jsonl",
     "OTLPExporter": "_otlp_exporter",
@@ -67,9 +71,11 @@ _HOMES = {
     "collect_garbage": "_retention",
     "compact": "_compaction",
     "export_history": "_export",
+    "import_history": "_import",
     "open_history": "_history",
     "query_untrusted": "_untrusted",
     "rebuild_catalog": "_repair",
+    "resend": "_export",
     "setup_otlp": "_otlp",
     "verify": "_verify",
 }
@@ -81,6 +87,7 @@ __all__ = [
     "DuckDBExporter",
     "History",
     "HistoryQueryError",
+    "ImportReport",
     "InMemoryExporter",
     "JSONLExporter",
     "OTLPExporter",
@@ -100,9 +107,11 @@ __all__ = [
     "collect_garbage",
     "compact",
     "export_history",
+    "import_history",
     "open_history",
     "query_untrusted",
     "rebuild_catalog",
+    "resend",
     "setup_otlp",
     "verify",
 ]

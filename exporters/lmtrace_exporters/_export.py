@@ -1,7 +1,7 @@
-"""Write a history as one file or folder for other tools.
+"""Write a history as one file or folder for other tools, or hand it to any exporter.
 
 Each target is finished under another name and renamed, so a reader never meets half of one, and an existing target is
-never overwritten.
+never overwritten. Payloads that a store keeps apart are put back into their rows: what is exported is complete.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
+from lmtrace._exporter import Exporter, Record
+from lmtrace_exporters._database import TABLES, add_tables
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._parquet_folder import PARQUET
 from lmtrace_exporters._rows import from_table
 from lmtrace_exporters._rowsql import quote
-from lmtrace_exporters._views import TEXT_MACRO, VIEWS
+from lmtrace_exporters._whole import whole, whole_sql
 
 if TYPE_CHECKING:
     from lmtrace_exporters._history import History
 
-_TABLES: Final = {"call": "calls", "span": "stored_spans"}
-_PARQUET: Final = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, ROW_GROUP_SIZE 4096)"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _PORTION: Final = 1_000
 
@@ -72,6 +74,50 @@ def export_history(
     return path
 
 
+def resend(history: History, exporter: Exporter, *, where: str = "TRUE", params: Sequence[Any] = ()) -> int:
+    """Give the calls and stored spans of a history to an exporter, in the order of time, and return how many it got.
+
+    Args:
+        history: the rows; its time limits apply.
+        exporter: flushed after each portion, so that it never has to hold many.
+        where: a condition in SQL on the columns of `calls`, as for `export_history`.
+        params: values for the ``?`` in `where`.
+
+    Raises:
+        StoreError: the exporter did not bring all records to their destination; those it can never take are in its
+            `stats` instead.
+    """
+    chosen = _Chosen(where, tuple(params))
+    number = 0
+    for kind in reversed(TABLES):  # a run before its calls
+        for rows in _portions(_rows(history, kind, chosen)):
+            exporter.export([Record(cast("Any", kind), orjson.dumps(_as_line(kind, row))) for row in rows])
+            number += len(rows)
+            if not exporter.force_flush() and _waiting(exporter):
+                raise StoreError(f"not all of the first {number} rows arrived{_why(exporter)}")
+    return number
+
+
+def _figures(exporter: Any) -> Mapping[str, Any]:
+    figures: Mapping[str, Any] = exporter.stats() if hasattr(exporter, "stats") else {}
+    return figures
+
+
+def _waiting(exporter: Exporter) -> bool:
+    """Whether records may still arrive, so that it is not just that some never can."""
+    return bool(_figures(exporter).get("buffered", True))
+
+
+def _why(exporter: Exporter) -> str:
+    figures = _figures(exporter)
+    return f": {figures['last_error']}" if figures.get("last_error") else ""
+
+
+def _portions(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while portion := list(islice(rows, _PORTION)):
+        yield portion
+
+
 @dataclass(frozen=True, slots=True)
 class _Chosen:
     """The rows to write, as queries on the views of a history."""
@@ -86,7 +132,7 @@ class _Chosen:
             inner = f"SELECT {{}} FROM temp.calls WHERE {condition}"
             condition = f"trace_id IN ({inner.format('trace_id')}) OR run_id IN ({inner.format('run_id')})"
             params = params * 2
-        return f"SELECT * FROM temp.{_TABLES[kind]} WHERE {condition} ORDER BY timestamp", params
+        return f"SELECT * FROM temp.{TABLES[kind]} WHERE {condition} ORDER BY timestamp", params
 
 
 def _make_private(path: Path) -> None:
@@ -103,21 +149,19 @@ def _to_duckdb(history: History, path: Path, chosen: _Chosen) -> None:
     connection = history._refreshed()
     connection.execute(f"ATTACH {quote(path)} AS exported")
     try:
-        for kind, table in _TABLES.items():
-            query, params = chosen.of(kind)
+        for kind, table in TABLES.items():
+            query, params = whole_sql(history, kind, *chosen.of(kind))
             connection.execute(f"CREATE TABLE exported.{table} AS {query}", params)
     finally:
         connection.execute("DETACH exported")
-    _add_views(path)
+    _complete(path)
 
 
-def _add_views(path: Path) -> None:
+def _complete(path: Path) -> None:
     import duckdb
 
     with duckdb.connect(path) as connection:
-        connection.execute(TEXT_MACRO.replace("TEMP MACRO", "MACRO"))
-        for name, query in VIEWS.items():
-            connection.execute(f"CREATE VIEW {name} AS {query}")
+        add_tables(connection)
 
 
 def _to_parquet(history: History, path: Path, chosen: _Chosen) -> None:
@@ -126,13 +170,13 @@ def _to_parquet(history: History, path: Path, chosen: _Chosen) -> None:
         path.mkdir()
         files = {"call": path / "calls.parquet", "span": path / "spans.parquet"}
     for kind, file in files.items():
-        query, params = chosen.of(kind)
-        history._refreshed().execute(f"COPY ({query}) TO {quote(file)} {_PARQUET}", params)
+        query, params = whole_sql(history, kind, *chosen.of(kind))
+        history._refreshed().execute(f"COPY ({query}) TO {quote(file)} {PARQUET}", params)
 
 
 def _to_jsonl(history: History, path: Path, chosen: _Chosen) -> None:
     with path.open("wb") as file:
-        for kind in _TABLES:
+        for kind in TABLES:
             for row in _rows(history, kind, chosen):
                 file.write(orjson.dumps(_as_line(kind, row)) + b"\n")
 
@@ -149,7 +193,7 @@ def _raw_rows(history: History, kind: str, chosen: _Chosen) -> Iterator[dict[str
     result = history._refreshed().execute(*chosen.of(kind))
     names = [column[0] for column in result.description or ()]
     while rows := result.fetchmany(_PORTION):
-        yield from (dict(zip(names, row, strict=True)) for row in rows)
+        yield from (whole(kind, dict(zip(names, row, strict=True)), history) for row in rows)
 
 
 def _rows(history: History, kind: str, chosen: _Chosen) -> Iterator[dict[str, Any]]:

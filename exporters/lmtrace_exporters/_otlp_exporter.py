@@ -58,6 +58,11 @@ class OTLPExporter(Batching):
         self._tally = Tally()
         super().__init__(target.shown, seconds)
 
+    @property
+    def endpoint(self) -> str:
+        """Where it is sent, without credentials."""
+        return self._target
+
     def _begin(self) -> None:
         super()._begin()
         if self._client is not None:  # the parent's connection

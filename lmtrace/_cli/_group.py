@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from lmtrace._cli._fail import nearest
 
 
 class LazyGroup(click.Group):
-    """Commands by name, each the attribute `command` of the module of the same name (``_`` for ``-``) in `package`."""
+    """Commands by name, each the attribute `command` of the module of the same name in `package` (see `_module`)."""
 
     def __init__(self, *, package: str, commands: Mapping[str, str], **options: Any) -> None:
         super().__init__(**options, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +27,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._summaries:
             return None
-        command: click.Command = importlib.import_module(f"{self._package}.{cmd_name.replace('-', '_')}").command
+        command: click.Command = importlib.import_module(f"{self._package}.{_module(cmd_name)}").command
         return command
 
     def resolve_command(
@@ -39,6 +40,12 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(self._summaries.items()))
+
+
+def _module(command: str) -> str:
+    """``rebuild_index`` for ``rebuild-index``, ``import_`` for ``import``."""
+    name = command.replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 
 def _version_option() -> click.Option:
