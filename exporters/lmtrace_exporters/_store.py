@@ -23,7 +23,7 @@ from lmtrace_exporters._backlog import Backlog
 from lmtrace_exporters._blobs import spill
 from lmtrace_exporters._deadline import within
 from lmtrace_exporters._errors import StoreError
-from lmtrace_exporters._forks import after_fork
+from lmtrace_exporters._forks import after_fork, around_fork
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._line import frame
 from lmtrace_exporters._spawn import Compactions
@@ -77,6 +77,7 @@ class StoreExporter:
         self._closed = False
         self._begin()
         after_fork(self, StoreExporter._reopen)
+        around_fork(self, StoreExporter._before_fork, StoreExporter._forked)
 
     def _begin(self) -> None:
         self._pid = os.getpid()
@@ -95,6 +96,15 @@ class StoreExporter:
         inherited = self._writer
         self._begin()
         inherited.abandon()
+
+    def _before_fork(self) -> None:
+        self._background.dismiss()
+        self._dirty = False  # the next row is news again, and starts the thread
+
+    def _forked(self) -> None:
+        if len(self._backlog):  # not without need: Python 3.13 looks for threads only after this
+            with self._lock:
+                self._note_work()
 
     @property
     def path(self) -> Path:
