@@ -109,6 +109,8 @@ def _attempt(layout: Layout, draft: Path, copy: Copy) -> BackupReport:
 
 def _copy_catalog(layout: Layout, made: Layout) -> None:
     if not layout.catalog.exists():
+        if load(layout).problems:
+            raise StoreError("the catalog is lost; `lmtrace rebuild-index` makes it again")
         return
     try:
         with (

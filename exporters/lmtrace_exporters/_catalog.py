@@ -3,10 +3,14 @@
 A segment and the journals it consumed enter in one transaction, so a reader that lists the journals first and the
 catalog second sees every row exactly once, at whatever point a compaction is killed. SQLite does not checksum its
 pages; every row here carries its own checksum, and `totals` holds one over all of them, so that a row cannot go missing.
+
+A catalog comes into being whole, under another name, before the first segment does: segments without a catalog, or with
+an empty one, always mean that it was lost, and nobody takes them for rubbish.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,18 +18,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lmtrace_exporters._layout import Layout
+from lmtrace_exporters._layout import Layout, sync_folder
 
 _TABLES: Final = (
-    """CREATE TABLE IF NOT EXISTS segments (
+    """CREATE TABLE segments (
     path TEXT PRIMARY KEY, kind TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     sha256 TEXT NOT NULL, mtime_ns INTEGER NOT NULL, min_us INTEGER NOT NULL, max_us INTEGER NOT NULL,
     added_us INTEGER NOT NULL, dropped_us INTEGER, crc INTEGER NOT NULL
 ) STRICT""",
-    """CREATE TABLE IF NOT EXISTS journals (
+    """CREATE TABLE journals (
     name TEXT PRIMARY KEY, rows INTEGER NOT NULL, consumed_us INTEGER NOT NULL, crc INTEGER NOT NULL
 ) STRICT""",
-    "CREATE TABLE IF NOT EXISTS totals (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE totals (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL) STRICT",
 )
 
 
@@ -64,9 +68,9 @@ class Catalog:
 
 
 def load(layout: Layout) -> Catalog:
-    """Read the catalog in one transaction; a missing one is empty, a damaged one says so in `problems`."""
+    """Read the catalog in one transaction; a lost or damaged one says so in `problems`."""
     if not layout.catalog.exists():
-        return Catalog()
+        return Catalog(problems=("the catalog is lost",) if _has_segments(layout) else ())
     try:
         try:
             return _load(layout, "mode=ro")
@@ -85,20 +89,55 @@ def change(layout: Layout) -> Iterator[sqlite3.Connection]:
     Raises:
         sqlite3.Error: the catalog cannot be written.
     """
-    with closing(sqlite3.connect(layout.catalog, isolation_level=None, timeout=30)) as db:
+    if not layout.catalog.exists():
+        create(layout)
+    with closing(
+        sqlite3.connect(f"{layout.catalog.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=30)
+    ) as db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        layout.catalog.chmod(0o600)
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            for table in _TABLES:
-                db.execute(table)
+        with _transaction(db):
             yield db
-            db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?)", (_total(db),))
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+
+
+def create(
+    layout: Layout, segments: Iterable[Segment] = (), journals: Iterable[tuple[str, int]] = (), now_us: int = 0
+) -> None:
+    """Put a new catalog in the place of one that was lost, with all that counts from the beginning.
+
+    Raises:
+        sqlite3.Error: the catalog cannot be written.
+        OSError: the same.
+    """
+    draft = layout.catalog.with_name(f"{layout.catalog.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode=MEMORY")
+            db.execute("PRAGMA synchronous=FULL")
+            with _transaction(db):
+                for table in _TABLES:
+                    db.execute(table)
+                add_segments(db, segments)
+                consume_journals(db, journals, now_us)
+        for suffix in ("-wal", "-shm"):  # SQLite would take a lost catalog's log for the new one's
+            layout.catalog.with_name(layout.catalog.name + suffix).unlink(missing_ok=True)
+        draft.rename(layout.catalog)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(layout.root)
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("INSERT OR REPLACE INTO totals VALUES (1, ?)", (_total(db),))
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 def add_segments(db: sqlite3.Connection, segments: Iterable[Segment]) -> None:
@@ -125,7 +164,7 @@ def _load(layout: Layout, mode: str) -> Catalog:
     with closing(sqlite3.connect(f"{layout.catalog.as_uri()}?{mode}", uri=True, timeout=10)) as db:
         db.execute("BEGIN")
         if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return Catalog()
+            return Catalog(problems=("the catalog is empty",))
         segments = db.execute("SELECT * FROM segments ORDER BY min_us, path").fetchall()
         journals = db.execute("SELECT * FROM journals").fetchall()
         is_whole = db.execute("SELECT crc FROM totals").fetchall() == [(_total(db),)]
@@ -144,6 +183,10 @@ def _load(layout: Layout, mode: str) -> Catalog:
 def _total(db: sqlite3.Connection) -> int:
     found = db.execute("SELECT crc FROM segments UNION ALL SELECT crc FROM journals ORDER BY 1").fetchall()
     return zlib.crc32(repr(found).encode())
+
+
+def _has_segments(layout: Layout) -> bool:
+    return any(next(layout.segments(kind).glob("date=*/*.parquet*"), None) for kind in ("call", "span"))
 
 
 def _has_log(layout: Layout) -> bool:

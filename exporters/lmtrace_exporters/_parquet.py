@@ -91,7 +91,11 @@ def describe(plan: Plan, status: os.stat_result, digest: str) -> Segment:
 
 
 def origin_of(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any] | None:
-    """Return what a segment was made from, or None for a file that is damaged or not ours."""
+    """Return what a segment was made from, or None for a file that is damaged or not ours.
+
+    Raises:
+        duckdb.IOException: it cannot be read just now, which says nothing about what it holds.
+    """
     import duckdb
 
     try:
@@ -99,6 +103,8 @@ def origin_of(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, An
             f"SELECT value FROM parquet_kv_metadata({quote(path)}) WHERE key = {quote(METADATA_KEY)}::BLOB"
         ).fetchone()
         origin = json.loads(found[0]) if found else None
+    except duckdb.IOException:
+        raise
     except (duckdb.Error, ValueError):
         return None
     return origin if isinstance(origin, dict) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmtrace_exporters._batch import Group
-from lmtrace_exporters._catalog import Segment, add_segments, change, consume_journals, load
+from lmtrace_exporters._catalog import Segment, create, load
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._parquet import Plan, describe, now_us, origin_of
 from lmtrace_exporters._quarantine import quarantine_file
@@ -38,19 +38,18 @@ def rebuild_if_needed(connection: duckdb.DuckDBPyConnection, layout: Layout, *, 
         end_grace(layout, catalog, 0)  # what was replaced must not come back
     origins = _origins(connection, layout)
     if not origins and not catalog.problems:
+        create(layout)  # before any segment, so that one without a catalog always means a loss
         return False
-    for suffix in ("", "-wal", "-shm"):
-        if (layout.root / f"catalog.sqlite{suffix}").exists():
-            quarantine_file(
-                layout, f"catalog.sqlite{suffix}", "; ".join(catalog.problems) or "was replaced by a new catalog"
-            )
     replaced = {path for origin in origins.values() for path in origin.get("replaces", ())}
     committed = {path: origin for path, origin in origins.items() if _is_complete(origin, origins, replaced, layout)}
     segments = [_describe(connection, layout, path) for path in committed if path not in replaced]
     journals = {name: rows for origin in committed.values() for name, rows in origin.get("journals", {}).items()}
-    with change(layout) as db:
-        add_segments(db, segments)
-        consume_journals(db, journals.items(), now_us())
+    for suffix in ("", "-wal", "-shm"):  # from here until the new one is in place, the catalog is lost, and known to be
+        if (layout.root / f"catalog.sqlite{suffix}").exists():
+            quarantine_file(
+                layout, f"catalog.sqlite{suffix}", "; ".join(catalog.problems) or "was replaced by a new catalog"
+            )
+    create(layout, segments, journals.items(), now_us())
     return True
 
 

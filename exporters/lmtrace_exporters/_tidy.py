@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lmtrace_exporters._catalog import Catalog, Segment, add_segments, change, forget
 from lmtrace_exporters._layout import Layout, sync_folder
@@ -33,15 +33,24 @@ WAITING: Final = ".waiting"
 def remove_leftovers(connection: duckdb.DuckDBPyConnection, layout: Layout, catalog: Catalog) -> int:
     """Remove the drafts and segments of killed compactions, which no catalog entry knows. Return how many files.
 
-    A Parquet file that is not of our making is left where it is.
+    A Parquet file that is not of our making is left where it is, and so is one whose rows are nowhere else.
     """
     shutil.rmtree(layout.staging, ignore_errors=True)
     known = {layout.root / segment.path for segment in (*catalog.segments, *catalog.dropped)}
     unknown = [path for path in segment_files(layout) if path not in known]
-    orphans = [path for path in unknown if path.suffix == ".tmp" or origin_of(connection, path) is not None]
+    orphans = [path for path in unknown if path.suffix == ".tmp" or _is_spare(layout, origin_of(connection, path))]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
+
+
+def _is_spare(layout: Layout, origin: dict[str, Any] | None) -> bool:
+    """Tell whether everything a segment was made from is still there."""
+    if origin is None:
+        return False
+    sources = [layout.journal / name for name in origin.get("journals", ())]
+    sources += [layout.root / path for path in origin.get("replaces", ())]
+    return all(path.exists() for path in sources)
 
 
 def remove_drafts(layout: Layout, grace_us: int) -> None:
@@ -67,6 +76,8 @@ def set_apart_damage(layout: Layout, catalog: Catalog, *, thorough: bool) -> int
     """
     lost = 0
     for segment in catalog.segments:
+        with suppress(FileNotFoundError):
+            (layout.root / segment.path).stat()  # a disk that fails just now is no damage
         reason = damage(layout, segment, thorough=thorough)
         if reason is not None:
             quarantine_file(layout, segment.path, reason, segment.rows)
