@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cache
 from typing import Any, Final
 
 from lmtrace._data import LMOutput, LMRequest, LMResponse, LMTextPart, LMUsage
@@ -62,7 +63,13 @@ def _output(output: LMOutput) -> LMOutput:
 def _part(part: Any) -> Any:
     if type(part) is LMTextPart and part.provider_data is None:
         return part
-    return type(part)(**{name: _copied(getattr(part, name)) for name in part.__dataclass_fields__})
+    kind: Any = type(part)
+    return kind(**{name: _copied(getattr(part, name)) for name in _names(kind)})
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def _usage(usage: LMUsage) -> LMUsage:
@@ -76,6 +83,8 @@ def _copied(value: Any) -> Any:
     kind = type(value)
     if kind is dict:
         return {name: _copied(item) if type(item) in _CONTAINERS else item for name, item in value.items()}
+    if kind is list and value and type(value[0]) is float and type(value[-1]) is float:  # a vector
+        return value.copy()
     if kind is list or kind is tuple:
         return kind(_copied(item) if type(item) in _CONTAINERS else item for item in value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -11,6 +11,8 @@ from lmtrace import _serving
 from lmtrace._backend import Backend
 from lmtrace._entry import HistoryEntry
 from lmtrace._errors import LMTraceError, SettingsError
+from lmtrace.integrations import tasks
+from lmtrace.integrations.litellm import _patch as litellm
 from lmtrace_replay._backend import CHECKS, ReplayBackend
 from lmtrace_replay._desk import MODES, RECORDING, Desk, Mode, Stale, swallowed
 from lmtrace_replay._matching import Order, Recordings, Rollouts
@@ -161,8 +163,8 @@ class Session:
             return
         self.calls.append(entry)
         error = entry.error
-        if self.mode not in RECORDING or entry.served_by != "provider" or self._desk.is_closed:
-            return
+        if self.mode not in RECORDING or entry.served_by == "replay" or self._desk.is_closed:
+            return  # answers of a cache of the program's own are recorded like the provider's
         if (error is None and entry.response is None) or (error is not None and error.type in _NEVER_KEPT):
             return
         recording = Recording.from_entry(entry, chunks)
@@ -177,9 +179,8 @@ class Session:
         self._is_open = True
         if self.mode != "off":
             self._outer = _serving.replace(self)
+            litellm.prepare()
             if self.mode != "live":
-                from lmtrace.integrations import tasks
-
                 self._root = tasks.start()
         return self
 
@@ -189,12 +190,12 @@ class Session:
             return
         self._is_open = False
         self._desk.is_closed = True
-        if self.mode != "off" and _serving.current() is self:
-            _serving.replace(self._outer)
         if self._root is not None:
-            from lmtrace.integrations import tasks
-
             tasks.stop(self._root)
+        if self.mode != "off":
+            litellm.release()
+            if _serving.current() is self:
+                _serving.replace(self._outer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -22,6 +22,18 @@ class _Replayed:
         self._is_over = False
 
     @property
+    def recorded(self) -> LMResponse | None:
+        """The whole recorded answer."""
+        return self.recording.response
+
+    @property
+    def unstreamed(self) -> LMResponse | None:
+        """The answer, where it was not recorded as a stream and the steps have to be made up."""
+        response = self.recording.response
+        is_whole = self.recording.chunks is None and self.recording.error is None and response is not None
+        return flagged(response) if is_whole and response is not None else None
+
+    @property
     def response(self) -> LMResponse:
         """What has been given so far; the recorded answer after the last chunk.
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
-from lmtrace.integrations.litellm import _hook
+from lmtrace.integrations.litellm import _hook, _watch
 from lmtrace.integrations.litellm._wrappers import (
     ORIGINAL,
     wrap,
@@ -66,6 +66,9 @@ Method = tuple[Any, str, Callable[..., Any]]
 
 _lock = threading.RLock()
 _is_on = False
+_sessions = 0
+_is_in_place = False
+"""Whether wrappers were put in place, or will be as soon as LiteLLM is imported."""
 
 
 def instrument() -> None:
@@ -73,19 +76,47 @@ def instrument() -> None:
     global _is_on
     with _lock:
         _is_on = True
-        if "litellm" not in sys.modules:
-            _hook.after_import("litellm", _imported)
-        elif _hook.is_importing("litellm"):
-            threading.Thread(target=_wait_and_patch, name="lmtrace-instrument", daemon=True).start()
-        else:
-            _patch()
+        _watch.records = True
+        _put_in_place()
+
+
+def prepare() -> None:
+    """Have LiteLLM's calls go to the server of a session, until `release`; otherwise nothing changes."""
+    global _sessions
+    with _lock:
+        _sessions += 1
+        _watch.records = _is_on
+        if not _is_in_place:
+            _put_in_place()
+
+
+def release() -> None:
+    """The end of a session. The wrappers stay for the next one: to replace functions everywhere takes 30 ms."""
+    global _sessions
+    with _lock:
+        _sessions -= 1
+
+
+def _put_in_place() -> None:
+    global _is_in_place
+    _is_in_place = True
+    if "litellm" not in sys.modules:
+        _hook.after_import("litellm", _imported)
+    elif _hook.is_importing("litellm"):
+        threading.Thread(target=_wait_and_patch, name="lmtrace-instrument", daemon=True).start()
+    else:
+        _patch()
 
 
 def uninstrument() -> None:
-    """Put LiteLLM's own functions back everywhere."""
-    global _is_on
+    """Put LiteLLM's own functions back everywhere; at the end of a session where one is open."""
+    global _is_on, _is_in_place
     with _lock:
         _is_on = False
+        _watch.records = False
+        if _sessions:
+            return
+        _is_in_place = False
         _hook.forget("litellm")
         originals = {id(wrapper): getattr(wrapper, ORIGINAL) for wrapper in _wrappers()}
         _replace(originals)
@@ -102,7 +133,7 @@ def _wait_and_patch() -> None:
 def _imported() -> None:
     """LiteLLM has just been imported."""
     with _lock:
-        if not _is_on:
+        if not _is_in_place:
             return
         try:
             _patch()

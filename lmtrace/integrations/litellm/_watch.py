@@ -17,13 +17,18 @@ from typing import Any
 
 from opentelemetry import context
 
+from lmtrace import _serving
 from lmtrace._data import LMResponse, ModelType
 from lmtrace._failures import failures
 from lmtrace._recorder import CallRecord, active_call, current
 from lmtrace._semconv import INFERENCE_CONTEXT_KEY
 from lmtrace.integrations.litellm import _streams
 from lmtrace.integrations.litellm._asked import is_half_of_async, request_of
+from lmtrace.integrations.litellm._served import Served
 from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer
+
+records = True
+"""Whether calls are recorded. Where not, the wrappers are in place for sessions that serve calls, and idle between them."""
 
 _failed_inside: dict[int, BaseException | None] = {}
 """For each call of ours in flight, by identity of its record: the error of its latest inner call, if that failed."""
@@ -51,6 +56,9 @@ class Watch:
 
     def returned(self, result: Any) -> Any:
         """Records an answer, or follows a stream to its end; gives back what the program gets."""
+        if type(result) is Served:
+            self._forget()
+            return result.given(self.record)
         try:
             if not is_answer(result):
                 return _streams.follow(result, self.record, self._model_type, self._forget)
@@ -72,6 +80,8 @@ def begin(
     model_type: ModelType, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], router: Any = None
 ) -> Watch | None:
     """Begins to record a call; None where it belongs to another one or cannot be read, and simply has to be made."""
+    if not records and _serving.current() is None:
+        return None
     try:
         outer = active_call()
         if (outer is not None and outer.entry is None) or is_half_of_async(kwargs):
@@ -79,6 +89,8 @@ def begin(
         request, secrets = request_of(model_type, args, kwargs, names, router)
         return Watch(current().start(request, secrets), model_type)
     except Exception as error:
+        if _serving.current() is not None:  # a call nobody can read must not reach the provider unseen
+            raise
         failures.note("reading a call of LiteLLM", error)
         return None
 

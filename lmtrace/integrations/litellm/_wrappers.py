@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from opentelemetry import context
 
+from lmtrace import _serving
 from lmtrace._data import ModelType
 from lmtrace._recorder import active_call
 from lmtrace.integrations.litellm import _watch
 from lmtrace.integrations.litellm._asked import parameter_names
+from lmtrace.integrations.litellm._served import Original, aask, ask
 
 ORIGINAL: Final = "_lmtrace_original"
 """The attribute of a wrapper that holds what it wraps."""
@@ -40,8 +42,12 @@ def _sync_wrapper(
         if watch is None:
             with _watch.InnerCall():
                 return original(*args, **kwargs)
+        server = _serving.current()
         with watch:
-            result = original(*args, **kwargs)
+            if server is None:
+                result = original(*args, **kwargs)
+            else:
+                result = ask(server, Original(original, args, kwargs), watch.record)
         return watch.returned(result)
 
     return wrapper
@@ -56,8 +62,12 @@ def _async_wrapper(
         if watch is None:
             with _watch.InnerCall():
                 return await original(*args, **kwargs)
+        server = _serving.current()
         with watch:
-            result = await original(*args, **kwargs)
+            if server is None:
+                result = await original(*args, **kwargs)
+            else:
+                result = await aask(server, Original(original, args, kwargs), watch.record)
         return watch.returned(result)
 
     return wrapper
