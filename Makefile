@@ -1,5 +1,5 @@
 # Every target sets up what it needs on a machine that has Python >= 3.11 and make, and is quick the second time.
-# Knobs: PYTHON=/path/to/python3, VENV=.venv, ARGS="extra arguments of the tool".
+# Knobs: PYTHON=/path/to/python3, VENV=.venv, ARGS="extra arguments of the tool" (for tests, say, "-n 0 -x tests/core").
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ demo: $(VENV)/.ready  ## first LM calls as a trace, as rows and as money; no key
 	@$(BIN)/lmtrace demo $(ARGS)
 
 test: $(VENV)/.ready $(AGENT)/.ready  ## the quick suite; ARGS="-m slow" for the other one
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .
