@@ -20,6 +20,7 @@ AT_IMPORT = {
     "lmtrace.integrations": HEAVY,
     "lmtrace_exporters": (*HEAVY, "lmtrace_replay"),
     "lmtrace_replay": ("duckdb", "pyarrow", "pytest", "syrupy", "lmtrace_exporters"),
+    "lmtrace_replay.plugin": (*HEAVY, "syrupy", "orjson", "lmtrace", "lmtrace_exporters"),  # in every run of pytest
 }
 """What must not be in `sys.modules` after a bare import."""
 
@@ -31,6 +32,11 @@ HELPERS = {
     "lmtrace.testing": {"opentelemetry"},
     "lmtrace_exporters": {"lmtrace", "orjson", "opentelemetry"},
     "lmtrace_replay": {"lmtrace", "orjson", "platformdirs"},
+    "lmtrace_replay.plugin": {"pytest"},
+    "lmtrace_replay._plan": {"pytest"},
+    "lmtrace_replay._replay_test": {"pytest", "lmtrace"},
+    "lmtrace_replay._snapshots": {"pytest"},
+    "lmtrace_replay._syrupy": {"syrupy"},
 }
 """What a module of a layer may import at its top, beside the standard library and its own root."""
 

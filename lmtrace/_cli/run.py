@@ -8,8 +8,6 @@ on stderr when it ends. No call at all is a warning that says why.
 from __future__ import annotations
 
 import json
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,14 +15,13 @@ from pathlib import Path
 
 import click
 
-from lmtrace._cli._child import NOT_EXECUTABLE, NOT_FOUND, leave_like, run_child
+from lmtrace._cli._child import leave_like
 from lmtrace._cli._fail import Failure, settings_errors
 from lmtrace._cli._filters import store_option
 from lmtrace._cli._print import note
+from lmtrace._cli._program import bootstrapped, run_program
 from lmtrace._cli._status import Processes
 from lmtrace._cli._summary import summary
-
-BOOTSTRAP = Path(__file__).parent / "_bootstrap"
 
 
 def _tags(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -66,7 +63,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="lmtrace-run-") as folder:
         environ = _environ(run_id, name or _name_of(program), tags, target, folder)
         started, began = time.time(), time.monotonic()
-        code = _run(program, environ)
+        code = run_program(program, environ, "run")
         elapsed = time.monotonic() - began
         processes = Processes.read(Path(folder))
     try:
@@ -79,13 +76,10 @@ def command(
 
 
 def _environ(run_id: str, name: str, tags: Mapping[str, str], store: Path | None, folder: str) -> dict[str, str]:
-    before = os.environ.get("PYTHONPATH")
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(BOOTSTRAP), *([before] if before else [])]),
+    return bootstrapped(folder) | {
         "LMTRACE_RUN_ID": run_id,
         "LMTRACE_RUN_NAME": name,
         "LMTRACE_RUN_TAGS": json.dumps(tags),
-        "LMTRACE_RUN_STATUS": folder,
         "LMTRACE_STORE": "off" if store is None else str(store),
     }
 
@@ -99,15 +93,3 @@ def _name_of(program: tuple[str, ...]) -> str:
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1]
     return next((Path(word).name for word in words if not word.startswith("-")), first)
-
-
-def _run(program: tuple[str, ...], environ: dict[str, str]) -> int:
-    try:
-        return run_child(program, environ)
-    except FileNotFoundError:
-        note(f"lmtrace: {program[0]}: command not found")
-        sys.exit(NOT_FOUND)
-    except OSError as error:
-        hint = f"; did you mean: lmtrace run -- python {program[0]}" if program[0].endswith(".py") else ""
-        note(f"lmtrace: {program[0]}: {error.strerror}{hint}")
-        sys.exit(NOT_EXECUTABLE)
