@@ -19,6 +19,6 @@ with LoopbackProvider() as provider:
 
     provider.fail(status=401, message="bad key")
     try:
-        lm("hello")
+        lm("goodbye")
     except lmtrace.LMError as error:
         print(type(error).__name__, error.status)

@@ -87,10 +87,10 @@ class Settings:
     cache_ttl: float | None = None
     """Seconds after which a cached answer counts no more; None for never."""
 
-    cache_max_bytes: int = 10 << 30
+    cache_max_bytes: int = 10_000_000_000
     """Size of the store's index, above which its oldest entries go."""
 
-    cache_memory_bytes: int = 64 << 20
+    cache_memory_bytes: int = 64_000_000
     """Bytes of the answers that a process keeps in memory."""
 
     cache_memory_entries: int = 100_000
@@ -131,11 +131,11 @@ def _count(value: Any) -> int:
 def _size(value: Any) -> int:
     """Bytes, as a number or with a unit: ``500 MB``, ``10GB``."""
     text = str(value).strip().upper().removesuffix("B").rstrip()
-    factor = {"K": 10, "M": 20, "G": 30, "T": 40}.get(text[-1:], 0)
+    factor = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(text[-1:], 0)
     number = text[:-1].rstrip() if factor else text
     if isinstance(value, bool) or not number.isdecimal():
         raise ValueError(f"must be a number of bytes or a size such as 500MB, not {value!r}")
-    return int(number) << factor
+    return int(number) * (factor or 1)
 
 
 def _duration(value: Any) -> float | None:

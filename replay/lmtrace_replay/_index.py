@@ -319,10 +319,8 @@ class _Connection:
         if mark != self.mark:
             self.close()
             if mark is not None:
+                self._connection = _connect(self._path, writes=self._writes)
                 self.mark = mark
-                self._connection = _connect(self._path)
-                if self._writes:
-                    self._connection.execute("PRAGMA journal_mode = WAL")
         return self._connection
 
     def close(self) -> None:
@@ -341,7 +339,7 @@ _left_behind: Final[list[_Connection]] = []
 """Connections of the processes this one was forked from."""
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, *, writes: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
@@ -349,8 +347,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=_BUSY_S,
     )
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA cache_size = {_PAGES}")
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = {_PAGES}")
+        if writes:
+            connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -24,8 +24,8 @@ def open_cache(
     *,
     redact: Sequence[Any] = (),
     ttl_seconds: float | None = None,
-    max_bytes: int = 10 << 30,
-    memory_bytes: int = 64 << 20,
+    max_bytes: int = 10_000_000_000,
+    memory_bytes: int = 64_000_000,
     memory_entries: int = 100_000,
     time_ns: Callable[[], int] = time.time_ns,
 ) -> Cache:
@@ -46,7 +46,7 @@ def open_cache(
     return Cache(memory, index, redactor=Redactor(redact), ttl_ns=ttl_ns, time_ns=time_ns)
 
 
-def open_index(store: Path, *, max_bytes: int = 10 << 30, **options: Any) -> Index:
+def open_index(store: Path, *, max_bytes: int = 10_000_000_000, **options: Any) -> Index:
     """The index of a store, which is rebuilt beside the program when it turns out to be missing."""
     return Index(store / INDEX_NAME, max_bytes=max_bytes, on_create=partial(_rebuild_old, store), **options)
 

@@ -7,6 +7,7 @@ and an entry that is there already stays.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -54,9 +55,9 @@ def _batches(store: Path) -> Iterator[list[Entry]]:
     from lmtrace_exporters import open_history
 
     with open_history(store) as history:
-        relation: Any = history.sql(_QUERY)  # DuckDB's stubs know no `fetchmany`
-        while rows := relation.fetchmany(_ROWS):
-            yield [entry for row in rows if (entry := _entry(row)) is not None]
+        rows = iter(history.sql(_QUERY).iter_rows())
+        while batch := list(itertools.islice(rows, _ROWS)):
+            yield [entry for row in batch if (entry := _entry(row)) is not None]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry | None:

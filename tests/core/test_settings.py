@@ -285,3 +285,33 @@ def test_any_text(environ: dict[str, str]) -> None:
     """Whatever the environment says, resolving succeeds or raises a SettingsError."""
     with suppress(SettingsError):
         assert resolve(environ={f"LMTRACE_{name.upper()}": value for name, value in environ.items()}).sources
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("cache", True, "on"),
+        ("cache", "off", "off"),
+        ("cache", "Memory", "memory"),
+        ("cache_ttl", "7d", 604_800.0),
+        ("cache_ttl", 90, 90.0),
+        ("cache_ttl", "1.5h", 5_400.0),
+        ("cache_ttl", "none", None),
+        ("cache_max_bytes", "10GB", 10_000_000_000),
+        ("cache_max_bytes", "500 mb", 500_000_000),
+        ("cache_memory_bytes", 0, 0),
+    ],
+)
+def test_cache_settings(name: str, given: Any, value: Any) -> None:
+    """Ages and sizes may have a unit."""
+    assert getattr(resolve({name: given}, environ={}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("cache", "disk"), ("cache_ttl", 0), ("cache_ttl", "-1d"), ("cache_ttl", "soon"), ("cache_max_bytes", "much")],
+)
+def test_cache_settings_that_make_no_sense(name: str, given: Any) -> None:
+    """Anything else is an error that names the setting."""
+    with pytest.raises(SettingsError, match=name):
+        resolve({name: given}, environ={})
