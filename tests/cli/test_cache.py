@@ -35,7 +35,7 @@ def test_stats(lmtrace: Command) -> None:
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("2 answers, ")
-    assert lines[0].endswith(" of 10 GB")
+    assert lines[0].endswith(" of 10.0 GB")
     assert "2025-01-15" in lines[1]
     assert lines[2] == "1 call answered from the cache, 4 by a provider; saved $0.000033"
 
