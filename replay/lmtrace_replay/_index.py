@@ -309,6 +309,7 @@ class _Connection:
     def __init__(self, path: Path, lock: Any, *, writes: bool = False) -> None:
         self.lock = lock
         self.mark: tuple[int, int] | None = None
+        """The file that is open, or that could not be opened."""
         self._path = path
         self._writes = writes
         self._connection: sqlite3.Connection | None = None
@@ -316,11 +317,11 @@ class _Connection:
     def opened(self) -> sqlite3.Connection | None:
         """The connection, or None when there is no database."""
         mark = _mark(self._path)
-        if mark != self.mark:
+        if mark != self.mark or self._connection is None:
             self.close()
+            self.mark = mark
             if mark is not None:
                 self._connection = _connect(self._path, writes=self._writes)
-                self.mark = mark
         return self._connection
 
     def close(self) -> None:
