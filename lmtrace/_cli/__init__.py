@@ -27,6 +27,7 @@ cli = LazyGroup(
         "cost": "Money and tokens, by model, prompt, run, day …",
         "sql": "Ask the history in SQL.",
         "cassette": "Recorded answers in files, for tests: create, ls, stat, check, prune, merge, rekey.",
+        "replay": "Run a program offline, with recorded answers: lmtrace replay bug.cassette -- python app.py",
         "why": "Why a request had no recorded answer.",
         "export": "Write the history to DuckDB, Parquet, JSON lines or CSV, or send it by OTLP.",
         "import": "Add exported rows to a store, each once.",

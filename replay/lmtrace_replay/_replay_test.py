@@ -62,7 +62,7 @@ class ReplayTest:
         try:
             return cls(item)
         except (pytest.UsageError, LMTraceError) as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     @property
     def mode(self) -> str:
@@ -227,7 +227,7 @@ class ReplayTest:
         return "\n".join([str(miss), *getattr(miss, "__notes__", ())])
 
     def _fail(self, message: str) -> NoReturn:
-        pytest.fail(message, pytrace=False)
+        raise pytest.fail.Exception(message, pytrace=False) from None
 
 
 def _is_miss(call: Call) -> bool:

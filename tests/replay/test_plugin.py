@@ -146,35 +146,49 @@ def test_a_changed_prompt_is_stale(run: Run, pytester: pytest.Pytester) -> None:
     )
 
 
-SWALLOWED = {
-    "bare": "try: lm('x')\n    except: pass",
-    "exception": "try: lm('x')\n    except Exception: pass\n    except BaseException: pass",
-    "gather": "asyncio.run(gathered(lm))",
-    "threads": "with ThreadPoolExecutor(2) as pool: wait([pool.submit(lm, 'x'), pool.submit(lm, 'y')])",
-    "retries": "for _ in range(3):\n        try: lm('x')\n        except BaseException: continue",
-}
-
-
-@pytest.mark.parametrize("how", SWALLOWED)
-def test_a_swallowed_miss_fails(how: str, run: Run, pytester: pytest.Pytester) -> None:
-    """Whatever catches a miss, the test fails in its call phase, with the report."""
-    pytester.makepyfile(
-        test_it=f"""
+SWALLOWED = """
 import asyncio
 import pytest
 from concurrent.futures import ThreadPoolExecutor, wait
 
-async def gathered(lm):
-    await asyncio.gather(lm.acall('x'), lm.acall('y'), return_exceptions=True)
+pytestmark = pytest.mark.lmtrace
 
-@pytest.mark.lmtrace
-def test_it(lm):
-    {SWALLOWED[how]}
+def test_bare(lm):
+    try: lm("x")
+    except: pass
+
+def test_broad(lm):
+    try:
+        try: lm("x")
+        except Exception: pass
+    except BaseException: pass
+
+def test_gather(lm):
+    async def gathered():
+        await asyncio.gather(lm.acall("x"), lm.acall("y"), return_exceptions=True)
+    asyncio.run(gathered())
+
+def test_threads(lm):
+    with ThreadPoolExecutor(2) as pool:
+        wait([pool.submit(lm, "x"), pool.submit(lm, "y")])
+
+def test_retries(lm):
+    for _ in range(3):
+        try: lm("x")
+        except BaseException: continue
+
+def test_skipped(lm):
+    try: lm("x")
+    except BaseException: pytest.skip("no model")
 """
-    )
+
+
+def test_a_swallowed_miss_fails(run: Run, pytester: pytest.Pytester) -> None:
+    """Whatever catches a miss, the test fails in its call phase, with the report; a skip does not hide it."""
+    pytester.makepyfile(test_it=SWALLOWED)
     done = run()
-    done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["no recorded answer: *", "*fix *"])
+    done.assert_outcomes(failed=6)
+    assert done.stdout.str().count("\nno recorded answer: ") == 6
     assert asked(pytester) == []
 
 
@@ -196,23 +210,6 @@ def test_it(lm):
     done = run()
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*assert None == *", "*no recorded answer: *"])
-
-
-def test_a_skip_does_not_hide_a_miss(run: Run, pytester: pytest.Pytester) -> None:
-    """A test that skips itself after a swallowed miss fails."""
-    pytester.makepyfile(
-        test_it="""
-import pytest
-
-@pytest.mark.lmtrace
-def test_it(lm):
-    try:
-        lm("x")
-    except BaseException:
-        pytest.skip("no model")
-"""
-    )
-    run().assert_outcomes(failed=1)
 
 
 FAILING = ONE + "    assert lm('more') == ['no']\n"
@@ -239,22 +236,23 @@ def test_only_passing_tests_record(run: Run, pytester: pytest.Pytester) -> None:
         assert kept(pytester) == before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        ("def test_one(lm):", "def test_one(lm):\n    pytest.skip('later')"),
-        ("@pytest.mark.lmtrace", "@pytest.mark.lmtrace\n@pytest.mark.skip"),
-        ("@pytest.mark.lmtrace", "@pytest.mark.lmtrace\n@pytest.mark.xfail(run=False)"),
-        ("def test_one(lm):", "def test_one(lm, missing):"),
-    ],
-)
-def test_tests_that_do_not_run_keep_theirs(change: tuple[str, str], run: Run, pytester: pytest.Pytester) -> None:
-    """A skipped test, or one whose fixtures fail, keeps its cassette."""
-    other = "\n@pytest.mark.lmtrace\ndef test_other(lm):\n    lm('other')\n"
-    pytester.makepyfile(test_it=ONE + other)
+def test_tests_that_do_not_run_keep_theirs(run: Run, pytester: pytest.Pytester) -> None:
+    """A skipped test, or one whose fixtures fail, keeps its cassette, whatever else is trimmed."""
+    mark = "\n@pytest.mark.lmtrace\n"
+    tests = [
+        f"{mark}def test_{name}(lm):\n    lm('{name}')\n" for name in ("inside", "mark", "never", "broken", "runs")
+    ]
+    pytester.makepyfile(test_it="import pytest\n" + "".join(tests))
     before = record(run, pytester)
-    pytester.makepyfile(test_it=ONE.replace(*change) + other)
-    run("--snapshot-update").stdout.no_fnmatch_line("*snapshot unused*")
+    assert len(before) == 5
+    tests[0] = tests[0].replace(":\n", ":\n    pytest.skip('later')\n")
+    tests[1] = tests[1].replace(mark, f"{mark}@pytest.mark.skip\n")
+    tests[2] = tests[2].replace(mark, f"{mark}@pytest.mark.xfail(run=False)\n")
+    tests[3] = tests[3].replace("(lm)", "(lm, missing)")
+    pytester.makepyfile(test_it="import pytest\n" + "".join(tests))
+    done = run("--snapshot-update")
+    done.assert_outcomes(skipped=2, xfailed=1, errors=1, passed=1)
+    done.stdout.no_fnmatch_line("*snapshot unused*")
     assert kept(pytester) == before
 
 
@@ -321,7 +319,12 @@ def test_CASE(lm):
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("-p", "xdist.plugin", "-n", "2"), ("-p", "pytest_randomly")], ids=["one", "xdist", "random"]
+    "arguments",
+    [
+        pytest.param((), id="one"),
+        pytest.param(("-p", "xdist.plugin", "-n", "2"), id="xdist", marks=pytest.mark.slow),
+        pytest.param(("-p", "pytest_randomly"), id="random", marks=pytest.mark.slow),
+    ],
 )
 def test_tests_of_any_name(arguments: tuple[str, ...], run: Run, pytester: pytest.Pytester) -> None:
     """Classes, async tests and any parameters have a cassette each, short enough, in the folder; in any order and processes."""
@@ -341,6 +344,7 @@ def test_tests_of_any_name(arguments: tuple[str, ...], run: Run, pytester: pytes
     assert kept(pytester) == files
 
 
+@pytest.mark.slow
 def test_xdist_trims(run: Run, pytester: pytest.Pytester) -> None:
     """With tests spread over processes, what is obsolete is found and removed once, and misses are counted together."""
     pytester.makepyfile(test_it=ONE + "\n@pytest.mark.lmtrace\ndef test_two(lm):\n    lm('two')\n", test_other=ONE)
@@ -498,22 +502,22 @@ def test_a_cassette_by_name(run: Run, pytester: pytest.Pytester) -> None:
     assert asked(pytester) == []
 
 
-@pytest.mark.parametrize(
-    ("marker", "message"),
-    [
-        ("lmtrace(mod='live')", "*no argument 'mod'; did you mean 'mode'*"),
-        ("lmtrace(mode='once')", "*mode is one of replay,*not 'once'*"),
-        ("lmtrace('../../outside')", "*outside of the project*"),
-        ("lmtrace('a', 'b')", "*one positional argument*"),
-        ("lmtrace(normalisers=['no'])", "*'no' is no normaliser*dates*"),
-    ],
-)
-def test_mistakes_are_explained(marker: str, message: str, run: Run, pytester: pytest.Pytester) -> None:
+MISTAKES = {
+    "lmtrace(mod='live')": "*no argument 'mod'; did you mean 'mode'*",
+    "lmtrace(mode='once')": "*mode is one of replay,*not 'once'*",
+    "lmtrace('../../outside')": "*outside of the project*",
+    "lmtrace('a', 'b')": "*one positional argument*",
+    "lmtrace(normalisers=['no'])": "*'no' is no normaliser*dates*",
+}
+
+
+def test_mistakes_are_explained(run: Run, pytester: pytest.Pytester) -> None:
     """A marker that makes no sense is an error that says what would."""
-    pytester.makepyfile(test_it=ONE.replace("mark.lmtrace", f"mark.{marker}"))
+    tests = [f"@pytest.mark.{marker}\ndef test_{number}(lm): pass\n" for number, marker in enumerate(MISTAKES)]
+    pytester.makepyfile(test_it="import pytest\n\n" + "\n".join(tests))
     done = run()
-    done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines([message])
+    done.assert_outcomes(errors=len(MISTAKES))
+    done.stdout.fnmatch_lines(list(MISTAKES.values()))
 
 
 def test_normalisers(run: Run, pytester: pytest.Pytester) -> None:
@@ -535,6 +539,7 @@ def test_without_syrupy(plugins: tuple[str, ...], run: Run, pytester: pytest.Pyt
     done.stdout.fnmatch_lines(["*pip install 'lmtrace[[]pytest]'*"])
 
 
+@pytest.mark.slow
 def test_beside_other_plugins(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options, markers and fixtures are no other plugin's."""
     pytester.makepyfile(test_it=ONE + "\n@pytest.mark.vcr\n@pytest.mark.block_network\ndef test_http(): pass\n")
