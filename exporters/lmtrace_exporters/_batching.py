@@ -53,7 +53,7 @@ class Batching:
         self._writing = threading.Lock()
         self._background = Background(self._pause, self._tick)
         self._waiting: list[Record] = []
-        self._size = self._written = self._dropped = 0
+        self._size = self._in_hand = self._written = self._dropped = 0
         self._oldest = self._retry_at = 0.0
         self._woken = False
         self._last_error: str | None = None
@@ -118,7 +118,7 @@ class Batching:
         """Return what this process did so far: records written, waiting and dropped, the last error."""
         return {
             "written": self._written,
-            "buffered": len(self._waiting),
+            "buffered": self._buffered,
             "dropped": self._dropped,
             "last_error": self._last_error,
         }
@@ -150,8 +150,12 @@ class Batching:
         reason = self._last_error if self._failing else "too many records wait"
         return (
             f"cannot write to {self._target}: {reason} "
-            f"({len(self._waiting)} records wait in memory, {self._dropped} were dropped)"
+            f"({self._buffered} records wait in memory, {self._dropped} were dropped)"
         )
+
+    @property
+    def _buffered(self) -> int:
+        return len(self._waiting) + self._in_hand
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -160,6 +164,7 @@ class Batching:
             batch = self._take()
             if not batch:
                 return
+            self._in_hand = len(batch)
             try:
                 self._write(batch)
             except PartialWriteError as error:
@@ -169,6 +174,8 @@ class Batching:
             except Exception as error:
                 self._return(batch, error)
                 raise
+            finally:
+                self._in_hand = 0
             self._note(batch)
             self._failing = False
 
@@ -196,6 +203,10 @@ class Batching:
             self._failing = bool(rest)
             newer = self._take()
             dropped = self._keep([*rest, *newer])
+            if self._closed:  # there is no later time at which they could be written
+                left = len(self._take())
+                self._dropped += left
+                dropped += left
         self._report(dropped)
 
     def _pause(self) -> float | None:

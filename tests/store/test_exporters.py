@@ -188,6 +188,20 @@ def test_unwritable(name: str, make_sink: MakeSink, make: MakeCall, tmp_path: Pa
     sink.shutdown()
 
 
+@pytest.mark.parametrize("name", ["duckdb", "parquet"])
+def test_shutdown_without_target(
+    name: str, make_sink: MakeSink, make: MakeCall, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be written by the end is counted and logged, and nothing tries for ever."""
+    (tmp_path / "new").write_text("a file where a folder should be")
+    sink = make_sink(name)
+    with pytest.raises(StoreError):
+        sink.export([make("u1"), make("u2")])
+    sink.shutdown()
+    assert (sink.stats()["buffered"], sink.stats()["dropped"]) == (0, 2)
+    assert "2 records" in caplog.text
+
+
 def test_interrupted_export(sink: Exporter, make: MakeCall, rows_of: Any) -> None:
     """A signal handler or finaliser that exports amid its own thread's export waits for nobody, and no row is lost."""
     count = 0
