@@ -7,6 +7,7 @@ own reading of every line; DuckDB's reading must agree with it, or nothing is co
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def _take(path: Path, stack: ExitStack) -> bool:
     except OSError:
         return False  # removed meanwhile, or no file of ours
     stack.callback(os.close, fd)
-    return try_lock(fd)
+    return stat.S_ISREG(os.fstat(fd).st_mode) and try_lock(fd)
 
 
 def _read(path: Path, batch: Batch, staging: Path, refused: frozenset[bytes]) -> None:

@@ -7,13 +7,13 @@ load all of them.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from lmtrace_exporters._layout import write_whole
+from lmtrace_exporters._longstrings import long_strings, pieces
 
 LARGE: Final = 1 << 20
 """Longer strings, in bytes of UTF-8, are moved out of their row."""
@@ -26,8 +26,16 @@ def spill(line: bytes, folder: Path) -> bytes:
 
     Raises:
         OSError: a payload could not be written.
+        ValueError: the record is no JSON.
     """
-    return orjson.dumps(_replace(orjson.loads(line), folder))
+    kept: list[bytes] = []
+    done = 0
+    for start, end in long_strings(line, LARGE):
+        reference = _store(list(pieces(line, start)), folder)
+        if reference is not None:
+            kept += (line[done : start - 1], orjson.dumps(reference))
+            done = end + 1
+    return b"".join((*kept, line[done:])) if kept else line
 
 
 def fetch(value: Any, folder: Path) -> Any:
@@ -43,28 +51,19 @@ def fetch(value: Any, folder: Path) -> Any:
     return {key: fetch(item, folder) for key, item in value.items()}
 
 
-def _replace(value: Any, folder: Path) -> Any:
-    if isinstance(value, str):
-        return _store(value, folder) if len(value) > LARGE // 4 else value
-    if isinstance(value, list):
-        return [_replace(item, folder) for item in value]
-    if isinstance(value, dict):
-        return {key: _replace(item, folder) for key, item in value.items()}
-    return value
-
-
-def _store(text: str, folder: Path) -> str | dict[str, Any]:
-    data = text.encode()
-    if len(data) <= LARGE:
-        return text
-    digest = hashlib.sha256(data).hexdigest()
+def _store(text: list[bytes], folder: Path) -> dict[str, Any] | None:
+    size = sum(map(len, text))
+    if size <= LARGE:
+        return None
+    hashed = hashlib.sha256()
+    for piece in text:
+        hashed.update(piece)
+    digest = hashed.hexdigest()
     path = folder / digest
-    try:
-        os.utime(path)  # young again: retention leaves it alone until this row is there
-    except FileNotFoundError:
+    if not path.exists():
         folder.mkdir(mode=0o700, exist_ok=True)
-        write_whole(path, data)
-    return {_MARK: "blob", "sha256": digest, "bytes": len(data)}
+        write_whole(path, *text)
+    return {_MARK: "blob", "sha256": digest, "bytes": size}
 
 
 def _read(reference: dict[str, Any], folder: Path) -> Any:

@@ -44,6 +44,11 @@ class Layout:
         return self.root / "quarantine"
 
     @property
+    def failures(self) -> Path:
+        """The folder of what went wrong in the processes that record."""
+        return self.root / "failures"
+
+    @property
     def catalog(self) -> Path:
         """The database that says which segments count."""
         return self.root / "catalog.sqlite"
@@ -97,8 +102,8 @@ class Layout:
             )
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that readers see all of it or nothing.
+def write_whole(path: Path, *pieces: bytes) -> None:
+    """Write a file so that readers see all of it or nothing.
 
     Raises:
         OSError: it could not be written; no part of it is left behind.
@@ -107,7 +112,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(fd)
         draft.replace(path)

@@ -6,11 +6,13 @@ is checked from there on, so a process that reads again and again pays for new l
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import orjson
 
@@ -19,6 +21,13 @@ from lmtrace_exporters._line import is_intact, lost_newline
 from lmtrace_exporters._rowsql import unknown_keys
 
 _THIS_VERSION: Final = b'"schema_version":%d,' % SCHEMA_VERSION
+_READING: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 _REMEMBERED: Final = 4_096
 _known: dict[Path, tuple[tuple[int, int, int], Scan]] = {}
 
@@ -69,7 +78,7 @@ def scan(path: Path) -> Scan:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_own(path) as file:
         status = os.fstat(file.fileno())
         mark = (status.st_ino, status.st_size, status.st_mtime_ns)
         before = _known.get(path)
@@ -92,6 +101,19 @@ def rescan(path: Path) -> Scan:
     """
     _known.pop(path, None)
     return scan(path)
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file for reading, if it is one: a pipe would wait for ever, and a link may lead out of the store.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    file = os.fdopen(os.open(path, _READING), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "is no file", os.fspath(path))
 
 
 def intact_lines(result: Scan) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from lmtrace._exporter import Record
+from lmtrace._failures import failures
 from lmtrace_exporters._append import LARGE
 from lmtrace_exporters._background import Background
 from lmtrace_exporters._backlog import Backlog
@@ -27,6 +28,7 @@ from lmtrace_exporters._forks import after_fork, around_fork
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._line import frame
 from lmtrace_exporters._spawn import Compactions
+from lmtrace_exporters._troubles import Troubles
 from lmtrace_exporters._writer import PartialWriteError, Writer
 
 Durability = Literal["process", "power", "none"]
@@ -86,9 +88,10 @@ class StoreExporter:
         self._background = Background(self._pause, self._tick)
         self._writer = Writer(self._layout, *self._limits)
         self._backlog = Backlog()
+        self._troubles = Troubles(self._layout)
         self._deferred: list[bytes] = []
         self._busy = self._dirty = False
-        self._synced = 0
+        self._synced = self._unsynced = 0
         self._retry_at = 0.0
         self._last_error: str | None = None
 
@@ -153,8 +156,9 @@ class StoreExporter:
         try:
             self._layout.create()
             return spill(line, self._layout.blobs)
-        except (OSError, StoreError) as error:
-            self._last_error = str(error)
+        except (OSError, StoreError, ValueError) as error:
+            self._last_error = f"cannot keep a payload in {self._layout.blobs}: {error}"
+            failures.note("keeping a payload beside its row", error)
             return line  # the row itself is the next best place for its payload
 
     def _append_one(self, line: bytes) -> bool:
@@ -251,17 +255,29 @@ class StoreExporter:
                 self._closed = True
                 self._writer.retire()
                 self._background.wake()
-            self._sync()
+            try:
+                self._sync()
+            finally:
+                self._troubles.tell(self._backlog.dropped + len(self._backlog), now=True)
 
     def _sync_up_to(self, rows: int) -> None:
-        if self._synced < rows:
+        if self._synced < rows or rows <= self._unsynced:
             with self._sync_lock:  # whoever gets it first syncs for all who wait
+                if rows <= self._unsynced:  # the disk says so once; asked again, it has forgotten what it lost
+                    raise StoreError(str(self._last_error))
                 if self._synced < rows:
                     self._sync_held()
 
     def _sync(self) -> None:
         with self._sync_lock:
             self._sync_held()
+
+    def _sync_noted(self) -> None:
+        """Sync where nobody waits for the answer."""
+        try:
+            self._sync()
+        except StoreError as error:
+            failures.note("syncing the store", error.__cause__ or error)
 
     def _sync_held(self) -> None:
         # No system call while the caller's lock is held: a thread that gave the GIL away there would make callers wait
@@ -270,12 +286,14 @@ class StoreExporter:
             self._writer.retire_due()
             rows, current, retired = self._writer.rows, self._writer.current, self._writer.take_retired()
             self._dirty = False
-        failures = [failure for journal in retired if (failure := journal.finish())]
+        refusals = [refusal for journal in retired if (refusal := journal.finish())]
         if current is not None:
-            failures += [failure for failure in (current.try_sync(),) if failure]
-        if failures:
-            self._last_error = f"cannot sync {self.path}: {failures[0]}"
-            raise StoreError(self._last_error) from failures[0]
+            refusals += [refusal for refusal in (current.try_sync(),) if refusal]
+        if refusals:
+            self._last_error, self._unsynced = f"cannot sync {self.path}: {refusals[0]}", rows
+            with self._lock:
+                self._writer.leave(current)
+            raise StoreError(self._last_error) from refusals[0]
         self._synced = rows
 
     # -- what the background does, and how long it may sleep -----------------------------------------------------------
@@ -306,6 +324,7 @@ class StoreExporter:
         if retry and not self._closed:
             self._retry()
         if rolled or self._durability == "process":
-            self._sync()
+            self._sync_noted()
+        self._troubles.tell(self._backlog.dropped)
         if rolled and self._compactions is not None:
             self._compactions.start_if_due()

@@ -22,6 +22,7 @@ from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._parquet import now_us, origin_of
 from lmtrace_exporters._quarantine import quarantine_file
 from lmtrace_exporters._snapshot import damage
+from lmtrace_exporters._troubles import remove_old
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,12 +55,13 @@ def _is_spare(layout: Layout, origin: dict[str, Any] | None) -> bool:
 
 
 def remove_drafts(layout: Layout, grace_us: int) -> None:
-    """Remove what processes that died had begun to write under another name."""
+    """Remove what processes that died had begun to write under another name, and old notes of their troubles."""
+    remove_old(layout)
     limit = time.time() - grace_us / 1_000_000
     for folder in (layout.root, layout.journal, layout.blobs, layout.quarantine):
         for path in folder.glob("*.tmp"):
             with suppress(FileNotFoundError):
-                if path.stat().st_mtime <= limit and _is_left(path):
+                if path.is_file() and path.stat().st_mtime <= limit and _is_left(path):
                     path.unlink()
 
 

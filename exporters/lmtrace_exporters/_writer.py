@@ -117,6 +117,11 @@ class Writer:
             self.retired.append(self.current)
             self.current = None
 
+    def leave(self, journal: Journal | None) -> None:
+        """Leave a journal that the disk refused, if it is still the current one: no later row shall be behind a gap."""
+        if journal is not None and self.current is journal:
+            self.retire()
+
     def take_retired(self) -> list[Journal]:
         """Return the journals to sync and close, and forget them."""
         retired, self.retired = self.retired, []

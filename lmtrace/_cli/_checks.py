@@ -8,9 +8,10 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lmtrace._cli._fail import Failure
@@ -72,6 +73,7 @@ def settings(given: Path | None) -> Found:
 def store(path: Path) -> Iterator[Finding]:
     """Whether the store can be written and read, and what is in it."""
     yield _writable(path)
+    yield from _troubles(path)
     if not (path / "store.json").exists():
         yield Finding("history", "note", "empty; the first call creates it")
         return
@@ -103,6 +105,25 @@ def _writable(path: Path) -> Finding:
         reason = error.strerror or str(error)
         return Finding("store", "error", f"{path} cannot be written: {reason}; calls succeed, but their rows are lost")
     return Finding("store", "ok", f"{path} is writable")
+
+
+def _troubles(path: Path) -> Iterator[Finding]:
+    """What went wrong in the programs that record here, summed up by kind."""
+    from lmtrace_exporters._layout import Layout
+    from lmtrace_exporters._troubles import troubles
+
+    kinds: dict[str, list[Any]] = {}
+    for trouble in troubles(Layout(path)):
+        kinds.setdefault(trouble.kind, []).append(trouble)
+    for kind, found in kinds.items():
+        newest, count = found[0], sum(trouble.count for trouble in found)
+        when = datetime.fromtimestamp(newest.at).astimezone().isoformat(" ", "seconds")
+        reason = f" ({newest.last})" if newest.last else ""
+        yield Finding(
+            "failures",
+            "warning",
+            f"{kind}{reason}: {count:,} in the last seven days, at last in process {newest.pid}, {when}",
+        )
 
 
 def _files(path: Path, folder: str, pattern: str) -> Finding:
