@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lmtrace_exporters._errors import StoreVersionError as StoreVersionError
     from lmtrace_exporters._export import export_history as export_history
     from lmtrace_exporters._export import resend as resend
+    from lmtrace_exporters._history import Fetched as Fetched
     from lmtrace_exporters._history import History as History
     from lmtrace_exporters._history import open_history as open_history
     from lmtrace_exporters._import import ImportReport as ImportReport
@@ -49,6 +50,7 @@ _HOMES = {
     "BackupReport": "_backup",
     "CompactionReport": "_compaction",
     "DuckDBExporter": "_database",
+    "Fetched": "_history",
     "History": "_history",
     "HistoryQueryError": "_errors",
     "ImportReport": "_import",
@@ -85,6 +87,7 @@ __all__ = [
     "BackupReport",
     "CompactionReport",
     "DuckDBExporter",
+    "Fetched",
     "History",
     "HistoryQueryError",
     "ImportReport",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from lmtrace_exporters._blobs import fetch
 from lmtrace_exporters._duck import connect, explain, lock
 from lmtrace_exporters._errors import HistoryQueryError
+from lmtrace_exporters._find import Search, newest_that_fit
 from lmtrace_exporters._forks import after_fork, leave_behind
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._newest import newest
@@ -79,7 +80,8 @@ class History:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._snapshot: Snapshot | None = None
         self._copies: Path | None = None
-        self._files: list[Path] = []
+        self._journals: list[Path] = []
+        """What is read of each journal: itself, or a copy without damaged lines."""
         self._frozen = False
         after_fork(self, History._leave_parents)
 
@@ -147,6 +149,22 @@ class History:
         """
         return newest(self._layout, count, self._since, self._until, self._fresh_connection)
 
+    def find(self, where: str, params: Sequence[Any] = (), *, count: int, columns: str = "*") -> Fetched:
+        """Return the newest calls that fit a condition, newest first, without reading further back than needed.
+
+        Args:
+            where: a condition on the columns of `calls`.
+            params: values for the ``?`` in it.
+            count: how many rows are enough.
+            columns: the columns wanted, in SQL.
+
+        Raises:
+            HistoryQueryError: the condition or a column is wrong.
+        """
+        period = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
+        search = Search(columns=columns, where=f"({where}) AND {period}", params=tuple(params), count=count)
+        return self._retried(where, lambda: self._find(search))
+
     def call(self, uuid: str) -> dict[str, Any] | None:
         """Return the one call whose uuid begins with `uuid`, payloads over 1 MB included, or None.
 
@@ -183,11 +201,14 @@ class History:
         return [from_table(kind, dict(zip(found.columns, row, strict=True))) for row in found.rows]
 
     def _ask(self, query: str, params: Parameters | None, use: Callable[[duckdb.DuckDBPyRelation], Result]) -> Result:
+        return self._retried(query, lambda: use(self._refreshed().sql(query, params=params)))
+
+    def _retried(self, query: str, ask: Callable[[], Result]) -> Result:
         import duckdb
 
         for is_last in (False, True):
             try:
-                return use(self._refreshed().sql(query, params=params))
+                return ask()
             except FileNotFoundError:
                 if is_last:
                     raise
@@ -196,6 +217,14 @@ class History:
                     raise explain(error, query, list(COLUMNS["call"])) from error
             self._snapshot = None  # a compaction deleted a file: its rows are in another one by now
         raise AssertionError
+
+    def _find(self, search: Search) -> Fetched:
+        connection = self._refreshed()
+        journals, segments = "FROM calls", []
+        if not self._frozen and self._snapshot is not None:
+            journals = union_sql([empty_sql("call"), *self._journal_parts("call", self._snapshot)])
+            segments = [(found, self.path / found.path) for found in self._snapshot.segments if found.kind == "call"]
+        return Fetched(*newest_that_fit(connection, search, journals, segments))
 
     def _fresh_connection(self) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -224,15 +253,16 @@ class History:
     def _lock(self, memory_mb: int) -> duckdb.DuckDBPyConnection:
         """Return the connection, from now on with nothing but the files of this moment to read; see `_untrusted`."""
         connection = self._refreshed()
-        lock(connection, [os.fspath(file) for file in self._files], memory_mb)
+        segments = self._snapshot.segments if self._snapshot is not None else ()
+        files = [*self._journals, *(self.path / segment.path for segment in segments)]
+        lock(connection, [os.fspath(file) for file in files], memory_mb)
         self._frozen = True
         return connection
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
-        files = [self._readable(journal) for journal in snapshot.journals]
-        self._files = [*files, *(self.path / segment.path for segment in snapshot.segments)]
+        self._journals = [self._readable(journal) for journal in snapshot.journals]
         for kind, name in (("call", "calls"), ("span", "stored_spans")):
-            rows = union_sql(self._parts(kind, snapshot, files))
+            rows = union_sql(self._parts(kind, snapshot))
             where = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM ({rows}) WHERE {where}")
         if self._snapshot is None:
@@ -240,16 +270,17 @@ class History:
         for name, query in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
-    def _parts(self, kind: str, snapshot: Snapshot, files: list[Path]) -> list[str]:
-        parts = [empty_sql(kind)]
+    def _parts(self, kind: str, snapshot: Snapshot) -> list[str]:
         segments = [self.path / segment.path for segment in snapshot.segments if segment.kind == kind]
-        if segments:
-            parts.append(parquet_sql(segments))
-        if files:
-            unknown = frozenset().union(*(journal.unknown for journal in snapshot.journals))
-            longest = max(journal.longest for journal in snapshot.journals)
-            parts.append(journal_sql(kind, files, longest=longest, unknown=unknown))
-        return parts
+        parquet = [parquet_sql(segments)] if segments else []
+        return [empty_sql(kind), *parquet, *self._journal_parts(kind, snapshot)]
+
+    def _journal_parts(self, kind: str, snapshot: Snapshot) -> list[str]:
+        if not self._journals:
+            return []
+        unknown = frozenset().union(*(journal.unknown for journal in snapshot.journals))
+        longest = max(journal.longest for journal in snapshot.journals)
+        return [journal_sql(kind, self._journals, longest=longest, unknown=unknown)]
 
     def _readable(self, journal: Scan) -> Path:
         if journal.is_plain:

@@ -16,7 +16,7 @@ from lmtrace._cli._fail import EnvironmentFailure, NotFoundFailure, UsageFailure
 from lmtrace._cli._filters import Filters
 
 if TYPE_CHECKING:
-    from lmtrace_exporters import History
+    from lmtrace_exporters import Fetched, History
 
 Row = dict[str, Any]
 
@@ -84,9 +84,12 @@ def rows(history: History, query: str, params: Sequence[Any] = ()) -> list[Row]:
     from lmtrace_exporters import HistoryQueryError
 
     try:
-        found = history.fetch(query, list(params) or None)
+        return _dictionaries(history.fetch(query, list(params) or None))
     except HistoryQueryError as error:
         raise UsageFailure(str(error)) from None
+
+
+def _dictionaries(found: Fetched) -> list[Row]:
     return [
         {name: _plain(value, kind) for name, value, kind in zip(found.columns, values, found.types, strict=True)}
         for values in found.rows
@@ -118,9 +121,13 @@ def calls(
     if limit and where == "TRUE" and filters == Filters(since=filters.since, until=filters.until):
         return history.recent(limit)[::-1]  # reads only the newest files
     condition, values = filters.sql()
-    end = f" LIMIT {limit}" if limit else ""
-    query = f"SELECT {columns} FROM calls WHERE {condition} AND {where} ORDER BY timestamp DESC, uuid DESC{end}"
-    found = rows(history, query, [*values, *params])
+    if limit:
+        found = _dictionaries(
+            history.find(f"{condition} AND {where}", [*values, *params], count=limit, columns=columns)
+        )
+    else:
+        query = f"SELECT {columns} FROM calls WHERE {condition} AND {where} ORDER BY timestamp DESC, uuid DESC"
+        found = rows(history, query, [*values, *params])
     if not found:
         check_names(history, filters)
     return found[::-1]

@@ -26,13 +26,14 @@ GROUPS = {
     "run": "coalesce(run_name, run_id)",
     "rollout": "rollout_id",
     "scope": "scope",
+    "predictor": "scope",
     "day": "strftime(timestamp + to_seconds($offset), '%Y-%m-%d')",
     "hour": "strftime(timestamp + to_seconds($offset), '%Y-%m-%d %H:00')",
     "served": "served_by",
     "error": "error_type",
     "operation": "operation",
 }
-"""What calls can be grouped by, in SQL; days and hours are local, by today's distance from UTC. A prompt is known by its first message: the system prompt, where there is one."""
+"""What calls can be grouped by, in SQL; days and hours are local, by today's distance from UTC. A prompt is known by its first message: the system prompt, where there is one; a predictor by its scope, which is its path in the program."""
 
 _SORTED_BY_TIME = {"day", "hour"}
 

@@ -141,6 +141,31 @@ def test_recent_many_blocks(store: Path, exporter: StoreExporter, make_call: Mak
         assert sorted(row["prompt"] for row in history.recent(10)) == texts
 
 
+def test_find(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
+    """`find` gives what sorting everything would give, wherever the rows are and however files overlap in time."""
+    moments = [f"2020-01-{day:02}T{hour:02}:00:00Z" for day in range(1, 9) for hour in (1, 22)]
+    for turn in range(3):  # every file has rows of all days
+        for index, moment in enumerate(moments):
+            exporter.export([make_call(f"{turn}-{index:02}", timestamp=moment, model="even" if index % 2 else "odd")])
+        if turn < 2:
+            exporter.shutdown()
+            compact(store, grace_seconds=0)
+            exporter = StoreExporter(store, compaction=False)
+    exporter.shutdown()
+    for since in (None, datetime(2020, 1, 4, tzinfo=UTC)):
+        with open_history(store, since=since) as history:
+            query = "SELECT uuid FROM calls WHERE model = 'even' ORDER BY timestamp DESC, uuid DESC"
+            expected = history.fetch(query).rows
+            for count in (1, 2, 5, 100):
+                found = history.find("model = ?", ["even"], count=count, columns="uuid")
+                assert found.rows == expected[:count]
+                assert (found.columns, found.types) == (["uuid"], ["VARCHAR"])
+            history.materialise()
+            assert history.find("model = ?", ["even"], count=3, columns="uuid").rows == expected[:3]
+            with pytest.raises(HistoryQueryError, match="did you mean"):
+                history.find("modle = 'even'", count=1)
+
+
 def test_time_limits(store: Path, write: Write, make_call: MakeCall) -> None:
     """`since` is inclusive, `until` exclusive, in every way of asking."""
     write(*(make_call(f"u{hour}", timestamp=f"2026-11-21T{hour:02}:00:00Z") for hour in range(10)))

@@ -1,0 +1,89 @@
+"""The newest calls that fit a condition, without looking further back than needed.
+
+Journals come first, then segments from the newest to the oldest, a few at first and twice as many each time: a word that was
+said today is found without opening last month, and one that was never said costs one pass over everything. Sorting the whole
+history for its newest rows would read every column of every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lmtrace_exporters._catalog import Segment
+from lmtrace_exporters._rowsql import empty_sql, parquet_sql, union_sql
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FIRST_ROWS: Final = 100_000
+"""Rows to look through before it is known whether there are enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is looked for."""
+
+    columns: str
+    """The columns wanted, in SQL."""
+    where: str
+    """A condition on the columns of `calls`, time limits included."""
+    params: tuple[Any, ...]
+    """Values for the ``?`` in it."""
+    count: int
+    """How many rows are enough."""
+
+    def sql(self, source: str) -> str:
+        """Return the query for the newest rows of a source; the first column is their time, the second their uuid."""
+        return (
+            f"SELECT timestamp, uuid, {self.columns} FROM ({source}) WHERE {self.where} "
+            f"ORDER BY timestamp DESC, uuid DESC LIMIT {self.count}"
+        )
+
+
+def newest_that_fit(
+    connection: duckdb.DuckDBPyConnection, search: Search, journals: str, segments: Iterable[tuple[Segment, Path]]
+) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
+    """Return the names of the columns, their types and the rows, newest first.
+
+    Args:
+        connection: where to ask.
+        search: what is looked for.
+        journals: a query for the rows of all journals.
+        segments: the segments with calls, and where they are.
+
+    Raises:
+        duckdb.Error: the condition is wrong, or a file went away.
+    """
+    columns: list[str] = []
+    types: list[str] = []
+    found: list[tuple[Any, ...]] = []
+    for source, newest_later in _sources(journals, segments):
+        result = connection.sql(search.sql(source), params=search.params)
+        columns, types = result.columns[2:], [str(type_) for type_ in result.types[2:]]
+        found = sorted([*found, *result.fetchall()], key=lambda row: row[:2], reverse=True)[: search.count]
+        if len(found) == search.count and (newest_later is None or found[-1][0] > newest_later):
+            break
+    return columns, types, [row[2:] for row in found]
+
+
+def _sources(journals: str, segments: Iterable[tuple[Segment, Path]]) -> Iterator[tuple[str, datetime | None]]:
+    """Yield queries for parts of the history, each with the time of the newest row of all later parts."""
+    waiting = sorted(segments, key=lambda pair: pair[0].max_us, reverse=True)
+    wanted = _FIRST_ROWS
+    yield journals, _newest(waiting)
+    while waiting:
+        group, rows = [], 0
+        while waiting and rows < wanted:
+            segment, path = waiting.pop(0)
+            group.append(path)
+            rows += segment.rows
+        yield union_sql([empty_sql("call"), parquet_sql(group)]), _newest(waiting)
+        wanted *= 2
+
+
+def _newest(waiting: list[tuple[Segment, Path]]) -> datetime | None:
+    return datetime.fromtimestamp(waiting[0][0].max_us / 1_000_000, UTC) if waiting else None
