@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,14 +87,36 @@ def command(
         )
     except (StoreError, OSError) as error:
         raise EnvironmentFailure(str(error)) from None
+    forgotten = 0 if dry_run else _forget_answers(path, report)
     if as_json:
-        print_json([asdict(report)])
+        print_json([asdict(report) | {"answers": forgotten}])
         return
     _print(report)
+    if forgotten:
+        click.echo(f"forgot {plural(forgotten, 'answer')} of the cache")
     if report.bytes and not (dry_run or now):
         note("the files are deleted by the next gc or compaction after five minutes; at once with --now")
     if max_size is not None and report.left_bytes > max_size:
         note(f"still larger than {size(max_size)}: today's calls, open journals and kept rows stay")
+
+
+def _forget_answers(store: Path, report: RetentionReport) -> int:
+    """Remove the answers of forgotten days from the index of the cache; how many that were."""
+    if not report.days:
+        return 0
+    import sqlite3
+
+    from lmtrace_replay._open_cache import open_index
+
+    end = datetime.fromisoformat(report.days[-1]).replace(tzinfo=UTC) + timedelta(days=1)
+    index = open_index(store)
+    try:
+        return index.forget_before(int(end.timestamp()) * 1_000_000_000)
+    except sqlite3.Error as error:
+        note(f"the answers of the cache could not be forgotten: {error}; `lmtrace cache clear` removes all")
+        return 0
+    finally:
+        index.close()
 
 
 def _print(report: RetentionReport) -> None:

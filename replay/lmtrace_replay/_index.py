@@ -250,6 +250,25 @@ class Index:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return entries
 
+    def forget_before(self, time_ns: int) -> int:
+        """Remove the entries made before a time; returns how many that were.
+
+        Raises:
+            sqlite3.Error: another process holds the database, or it cannot be written.
+        """
+        removed, last = 0, _TRIM_ROWS
+        while last == _TRIM_ROWS:  # in small portions, so that nobody waits for long
+            with self._writer.lock:
+                connection = self._writer.opened()
+                if connection is None:
+                    return removed
+                connection.execute("PRAGMA busy_timeout = 10000")
+                with _transaction(connection):
+                    _create(connection)
+                    last = connection.execute(_TRIM, (time_ns, _TRIM_ROWS)).rowcount
+            removed += last
+        return removed
+
     def figures(self) -> IndexFigures:
         """What the index holds now.
 

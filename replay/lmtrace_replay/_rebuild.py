@@ -29,7 +29,7 @@ _ROWS: Final = 200
 _PATIENCE_S: Final = 30.0
 
 _QUERY: Final = f"""
-    SELECT request_key, cache_name, rollout_id, streamed, CAST(response AS VARCHAR), epoch_us(timestamp)
+    SELECT request_key, cache_name, rollout_id, streamed, CAST(response AS VARCHAR), CAST(chunks AS VARCHAR), epoch_us(timestamp)
     FROM calls
     WHERE cache_name IS NOT NULL AND served_by = 'provider' AND error_type IS NULL AND response IS NOT NULL
       AND starts_with(request_key, '{KEY_VERSION}:')
@@ -62,7 +62,7 @@ def _batches(store: Path) -> Iterator[list[Entry]]:
 
 def _entry(row: tuple[Any, ...]) -> Entry | None:
     """The entry of a row, or None for one that does not hold the answer as it was."""
-    request_key, name, rollout, streamed, response, made_us = row
+    request_key, name, rollout, streamed, response, chunks, made_us = row
     if REDACTED in response or '"lossy":true' in response:
         return None
     try:
@@ -71,8 +71,16 @@ def _entry(row: tuple[Any, ...]) -> Entry | None:
         return None
     if streamed and not is_whole(answer):
         return None
-    value = sealed(b'{"response":' + response.encode() + b"}")
-    return made_us * 1000, entry_key(request_key, rollout, name), value
+    text = b'{"response":' + response.encode() + (b',"steps":' + _steps(chunks) if chunks else b"") + b"}"
+    return made_us * 1000, entry_key(request_key, rollout, name), sealed(text)
+
+
+def _steps(chunks: str) -> bytes:
+    """The pieces of a stream as the index has them."""
+    found = [
+        (chunk.get("text", ""), chunk.get("reasoning", ""), chunk.get("index", 0)) for chunk in orjson.loads(chunks)
+    ]
+    return orjson.dumps([step for step in found if step[0] or step[1]])
 
 
 # --- in a process of its own ----------------------------------------------------------------------------------------

@@ -121,3 +121,15 @@ def test_no_store(lmtrace: Command) -> None:
     """Where there is no store the environment is at fault."""
     for arguments in (["stats"], ["clear", "--yes"], ["rebuild"]):
         assert lmtrace("cache", *arguments).exit_code == 3
+
+
+@pytest.mark.usefixtures("index")
+def test_gc_forgets_answers(lmtrace: Command) -> None:
+    """What gc removes from the history it removes from the cache, too."""
+    assert lmtrace("compact").exit_code == 0
+    assert lmtrace("gc", "--older-than", "2025-01-16", "--dry-run").exit_code == 0
+    assert "2 answers" in lmtrace("cache", "stats").stdout
+    result = lmtrace("gc", "--older-than", "2025-01-16")
+    assert result.exit_code == 0, result.output
+    assert "forgot 2 answers of the cache" in result.stdout
+    assert "0 answers" in lmtrace("cache", "stats").stdout
