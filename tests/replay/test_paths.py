@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import logging
 import logging.handlers
 import multiprocessing.dummy
@@ -13,6 +14,7 @@ import multiprocessing.pool
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +23,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import lmtrace
 from lmtrace import _paths
 from lmtrace.integrations import tasks
 
@@ -483,6 +486,22 @@ class TestSessions:
         assert here() is None
         assert _paths._around.get() is None
 
+    def test_nothing_is_kept(self) -> None:
+        """A session that is over leaves no label behind, not of tasks that failed either."""
+
+        async def fails() -> None:
+            raise ValueError("x")
+
+        async def main() -> None:
+            await asyncio.gather(ahere(), fails(), asyncio.to_thread(here), return_exceptions=True)
+
+        root = weakref.ref(tasks.start())
+        in_thread(here)
+        asyncio.run(main())
+        tasks.stop(root())  # type: ignore[arg-type]
+        gc.collect()
+        assert root() is None
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_fork(self, session: _paths.Root) -> None:
         """A forked child can go on, and end the session."""
@@ -506,3 +525,45 @@ class TestSessions:
         release.set()
         holder.join()
         assert os.waitpid(pid, 0)[1] == 0
+
+
+class Busy:
+    """A backend whose library starts threads and tasks of its own, if it is there."""
+
+    def __init__(self, *, is_there: bool) -> None:
+        self.is_there = is_there
+        self.inside: list[str | None] = []
+
+    def complete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
+        if self.is_there:
+            with ThreadPoolExecutor(1) as pool:
+                self.inside += [pool.submit(here).result(), in_thread(here)]
+        return lmtrace.LMResponse(outputs=[lmtrace.LMOutput(parts=[lmtrace.LMTextPart("x")], finish_reason="stop")])
+
+    async def acomplete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
+        if self.is_there:
+            self.inside += [await asyncio.create_task(ahere()), await asyncio.to_thread(here)]
+        return self.complete(request, secrets)
+
+    stream: Any = None
+    astream: Any = None
+
+
+@pytest.mark.usefixtures("session")
+class TestCalls:
+    """The label of an LM call."""
+
+    @pytest.mark.parametrize("is_there", [True, False])
+    def test_what_a_call_starts(self, *, is_there: bool) -> None:
+        """What a provider's library starts takes no number: on replay it is not there. It has the label of the call."""
+        backend = Busy(is_there=is_there)
+        lm = lmtrace.LM("test/one", cache=False, backend=backend)
+
+        async def main() -> Any:
+            await lm.acall("x")
+            return lm.history[-1].path, await asyncio.create_task(ahere())
+
+        lm("x")
+        assert (lm.history[-1].path, in_thread(here)) == ("0", "0.1")
+        assert asyncio.run(main()) == ("0.2", "0.2.1")
+        assert set(backend.inside) == ({"0", "0.2"} if is_there else set())
