@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-PACKAGES = ("lmtrace", "lmtrace.testing", "lmtrace.integrations.litellm", "lmtrace_exporters")
+PACKAGES = ("lmtrace", "lmtrace.testing", "lmtrace.integrations.litellm", "lmtrace_exporters", "lmtrace_replay")
 
 
 def order(name: str) -> tuple[int, str]:

@@ -153,7 +153,7 @@ class Recordings:
 
     def add(self, recording: Recording, *, is_used: bool = False) -> None:
         """Append a recording, to be served from now on; a used one only to calls that a cache may answer."""
-        key = recording.key(self.normalisers)
+        key = recording.key_when_asked(self.normalisers)
         with self._lock:
             slot = key, self._recorded_rollout(key, recording.rollout_id)
             self._buckets.setdefault(slot, Bucket()).add(recording, is_used=is_used)

@@ -1,7 +1,7 @@
 """One recorded call: what was asked, and what is needed to answer it again.
 
 A recording is plain frozen data, made from a finished call, from a row of a store or from its own JSON form. The stored
-request is complete, so the key is computed from it and never has to be believed. Times and ids of the call are kept for
+request is complete, so the key can always be computed from it, whatever version of keys there is. Times and ids of the call are kept for
 links only; nothing here depends on them.
 """
 
@@ -15,7 +15,7 @@ import orjson
 
 from lmtrace import _wire
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._keys import request_key
+from lmtrace._keys import KEY_VERSION, request_key
 from lmtrace._providers import UNKNOWN
 
 if TYPE_CHECKING:
@@ -141,6 +141,15 @@ class Recording:
 
         return request_key(normalised(self.request, normalisers))
 
+    def key_when_asked(self, normalisers: Sequence[Normaliser] = ()) -> str:
+        """The key by which live requests find this recording.
+
+        What was noted when the request was asked comes before what the kept request says: a redactor may have been between.
+        """
+        noted = self.request_key
+        is_current = noted is not None and noted.startswith(_CURRENT) and not normalisers
+        return noted if is_current and noted is not None else self.key(normalisers)
+
     def to_wire(self) -> dict[str, Any]:
         """The JSON form: plain data, without what differs from one recording of the same answer to the next.
 
@@ -218,6 +227,8 @@ class Recording:
             timestamp_ns=entry.timestamp_ns,
         )
 
+
+_CURRENT: Final = f"{KEY_VERSION}:"
 
 _PLACE: Final = ("path", "scope")
 

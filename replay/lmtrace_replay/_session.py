@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from lmtrace import _serving
+from lmtrace import _serving, _settings
 from lmtrace._backend import Backend
 from lmtrace._entry import HistoryEntry
 from lmtrace._errors import LMTraceError, SettingsError
@@ -90,7 +90,7 @@ class Session:
         self._before = list(recordings)
         served = () if mode == "rewrite" else self._before
         self._desk = Desk(
-            Recordings(served, rollouts=rollouts, order=order, normalisers=normalisers),
+            Recordings(served, rollouts=rollouts, order=order, normalisers=(*normalisers, *_redactors())),
             mode,
             where=where,
             fix=fix,
@@ -233,6 +233,13 @@ class Session:
         regressions = [verdict for verdict in self.verdicts if verdict.outcome == "regression"]
         if regressions:
             raise ReplayRegression(regressions)
+
+
+def _redactors() -> Iterator[Normaliser]:
+    """The user's redactors: what they removed from recorded requests has to be removed from live ones as well."""
+    from lmtrace._redactor import as_callable
+
+    return map(as_callable, _settings.current().redact)
 
 
 def _sum(costs: Iterable[float | None]) -> float | None:

@@ -481,6 +481,15 @@ class TestStore:
             rows = history.sql("select served_by, cost, billed_cost, cost_source from calls").fetchall()
         assert rows == [("replay", 0.25, 0.0, "test")]
 
+    def test_redacted(self, tmp_path: Path, provider: Provider) -> None:
+        """What a redactor took out of the stored requests does not keep live requests from finding them."""
+        lmtrace.configure(store=tmp_path / "redacted", redact=["Mallory"])
+        lm_of(provider)("Who is Mallory?")
+        lmtrace.flush()
+        with replay(tmp_path / "redacted") as session:
+            assert lm_of(Provider())("Who is Mallory?") == ["answer 1 to Who is [redacted]?"]
+        assert "Mallory" not in str(session.recordings)
+
 
 class TestFiles:
     def test_cassette(self, tmp_path: Path, provider: Provider) -> None:
