@@ -114,8 +114,9 @@ class Desk:
         key, path, scope = asked
         expected = self.recordings.expected()
         known: Sequence[Recording] = self.recordings.all
+        among = None
         if reason is None and expected is not None:
-            reason, known = "order", [expected]
+            reason, among = "order", [i for i, recording in enumerate(known) if recording is expected]
         miss = explain(
             request,
             known,
@@ -126,6 +127,8 @@ class Desk:
             reason=reason,
             fix=fix or self._fix,
             normalisers=self.recordings.normalisers,
+            among=among,
+            thorough=len(self.ledger) < _SEARCHED,
         )
         if reason is None:
             self._note_stale(request, path, scope)
@@ -166,6 +169,9 @@ class Desk:
         """Add what the provider has just answered. It has been given to its caller, so it is used up already."""
         self.recordings.add(recording, is_used=True)
 
+
+_SEARCHED: Final = 20
+"""Misses of a session for which all recordings are searched for the nearest; of thousands, nobody reads the rest."""
 
 _TOO_LATE: Final = "the session was over when this request was made: wait for threads and tasks before it ends"
 

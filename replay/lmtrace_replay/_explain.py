@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lmtrace._data import LMRequest
 from lmtrace._redactor import Redactor
@@ -29,6 +29,8 @@ def explain(
     reason: Reason | None = None,
     fix: str | None = None,
     normalisers: Sequence[Normaliser] = (),
+    among: Sequence[int] | None = None,
+    thorough: bool = True,
 ) -> Miss:
     """Say why none of `recordings` answers `request`.
 
@@ -42,9 +44,14 @@ def explain(
         reason: Why, where the caller knows; found out otherwise.
         fix: The command that helps, where the caller knows a better one.
         normalisers: What keys are made with.
+        among: Positions in `recordings` to compare with; all by default.
+        thorough: Whether all of many recordings are searched for the nearest; else those of the same place and some more.
     """
     redactor = Redactor()
-    order = nearest(request, recordings)
+    here = [i for i, recording in enumerate(recordings) if _is_of_place(recording, path, scope)]
+    if among is None:
+        among = range(len(recordings)) if thorough else [*here[:SOME], *range(min(SOME, len(recordings)))]
+    order = nearest(request, recordings, among, frozenset(here))
     same = [i for i in order if recordings[i].key(normalisers) == key]
     best = _best(same, request, recordings) if same else order[0] if order else None
     near = None if best is None else _nearest(best, request, recordings[best], redactor, equal=best in same)
@@ -64,6 +71,17 @@ def explain(
         cause=None if best is None or best in same else _cause(found, request, recordings[best]),
         fix=fix or how_to_fix(found, where),
     )
+
+
+SOME: Final = 100
+"""Recordings of each kind that a search which is not thorough looks at."""
+
+
+def _is_of_place(recording: Recording, path: str | None, scope: str | None) -> bool:
+    """Whether a recording was made by the same task, or by the same module where tasks are not known."""
+    if path is not None and recording.path is not None:
+        return recording.path == path
+    return scope is not None and recording.scope == scope
 
 
 def _best(same: Sequence[int], request: LMRequest, recordings: Sequence[Recording]) -> int:

@@ -34,13 +34,22 @@ _MOST_WORDS = 1_500
 """Words of a message that `difflib` sees."""
 
 
-def nearest(request: LMRequest, recordings: Sequence[Recording]) -> list[int]:
-    """The positions of the recordings most like `request`, the best first; of its own operation if there are any."""
+def nearest(
+    request: LMRequest, recordings: Sequence[Recording], among: Sequence[int], here: frozenset[int] = frozenset()
+) -> list[int]:
+    """The positions of the recordings most like `request`, the best first; of its own operation if there are any.
+
+    Args:
+        request: What was asked.
+        recordings: All there are.
+        among: The positions to look at.
+        here: Positions of recordings from the place that asked; of equally alike ones, these come first.
+    """
     asked = _Asked(request)
-    same = [i for i, recording in enumerate(recordings) if recording.request.model_type == request.model_type]
-    rough = {i: asked.rough(recordings[i].request) for i in same or range(len(recordings))}
-    finalists = heapq.nlargest(FINALISTS, rough, key=lambda i: (rough[i], -i))
-    exact = {i: (rough[i][:2], asked.likeness(recordings[i].request), -i) for i in finalists}
+    same = [i for i in among if recordings[i].request.model_type == request.model_type]
+    rough = {i: asked.rough(recordings[i].request) for i in same or among}
+    finalists = heapq.nlargest(FINALISTS, rough, key=lambda i: (*rough[i], i in here, -i))
+    exact = {i: (rough[i][:2], asked.likeness(recordings[i].request), i in here, -i) for i in finalists}
     return sorted(exact, key=exact.__getitem__, reverse=True)
 
 

@@ -55,7 +55,7 @@ def replay(
         where=where or (None if path is None else os.fspath(path)),
         fix=fix,
         header=header,
-        save=None if path is None else functools.partial(save, path),
+        save=None if path is None else functools.partial(save, path, timing=timing),
     )
 
 

@@ -100,6 +100,25 @@ def test_no_cause_is_made_up() -> None:
     assert why(request("Go, on 2026-11-21"), request("Stop, on 2026-11-20")).cause is None
 
 
+def test_the_same_place_is_preferred() -> None:
+    """Of equally alike recordings the one from the task, or the module, that asks is the nearest."""
+    asked = request("Something else")
+    stored = [Recording(request=request("a b"), path=f"0.{n}", scope=f"S.{n}") for n in range(9)]
+    by_path = explain(asked, stored, key="k", path="0.5", scope="S.1").nearest
+    by_scope = explain(asked, stored, key="k", scope="S.3").nearest
+    assert by_path is not None
+    assert by_scope is not None
+    assert (by_path.number, by_scope.number) == (6, 4)
+
+
+def test_not_every_miss_of_thousands_is_searched() -> None:
+    """A search that is not thorough looks at the same place first, wherever that recording is."""
+    stored = [Recording(request=request(f"Question {n}"), path=f"0.{n}") for n in range(1_000)]
+    near = explain(request("Question 700!"), stored, key="k", path="0.700", thorough=False).nearest
+    assert near is not None
+    assert near.number == 701
+
+
 def test_added_and_missing_messages() -> None:
     """A message that came or went while the others stayed is the cause."""
     short = LMRequest(model="m", messages=[{"role": "user", "content": "a"}])
