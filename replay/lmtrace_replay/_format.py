@@ -115,12 +115,12 @@ def _text(header: Header, models: list[str], calls: list[Any]) -> str:
         document["adapter"] = header.adapter
     document["models"] = models
     document["calls"] = calls
-    return _canonical(document)
+    return _canonical(document).decode()
 
 
-def _canonical(document: Any) -> str:
-    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    return text if text.isascii() and "\x7f" not in text else json_safe(text)
+def _canonical(document: Any) -> bytes:
+    data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return data if data.isascii() and b"\x7f" not in data else json_safe(data.decode()).encode()
 
 
 def loads(text: bytes, where: str = "cassette", *, trust_keys: bool = False) -> Cassette:
@@ -149,7 +149,7 @@ def _parsed(text: bytes, where: str) -> tuple[dict[str, Any], bool]:
     tagged = b'"$lmtrace"' in text
     try:
         document = orjson.loads(text)
-        if _canonical(document).encode() != text:  # written by hand, or with two values for one key
+        if _canonical(document) != text:  # written by hand, or with two values for one key
             tagged = True  # a key may be spelled with escapes
             document = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except UnicodeDecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from lmtrace._visible import visible
 from lmtrace_replay._miss import Difference, Miss, Nearest
@@ -47,13 +48,13 @@ def _first(miss: Miss, times: int) -> Iterator[str]:
 
 
 def _caller(miss: Miss | Nearest) -> str:
-    parts = (
-        f"by {miss.scope}" if miss.scope else "",
-        f"task {miss.path}" if miss.path else "",
-        f"rollout {miss.rollout}" if miss.rollout else "",
-    )
-    said = ", ".join(part for part in parts if part)
-    return f" {said}" if said else ""
+    """Who asked, as far as it says something: the first task of a program is no news."""
+    task = f", task {miss.path}" if miss.path not in (None, _ROOT) else ""
+    rollout = f", rollout {miss.rollout}" if miss.rollout else ""
+    return (f" by {miss.scope}" if miss.scope else "") + task + rollout
+
+
+_ROOT: Final = "0"
 
 
 def _source(miss: Miss) -> str:

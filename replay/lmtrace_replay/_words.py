@@ -12,7 +12,7 @@ _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+")
 MOST_WORDS = 4_000
 """Words of each text that are compared once the equal beginning and end are off."""
 
-CONTEXT = 8
+CONTEXT = 16
 """Words shown on each side of a change."""
 
 LONGEST = 1_600
