@@ -162,6 +162,8 @@ def _normal(value: Any, ids: _Ids, name: str = "") -> Any:
 
 
 def _normal_mapping(value: dict[Any, Any], ids: _Ids) -> Any:
+    if value.get("lossy") is True and (plain := _plain(value)) is not value:
+        return _normal(plain, ids)  # a class or an object in a request that was stored
     if _wire.TAG in value or not all(type(key) is str for key in value):
         return _normal_pairs(value, ids)
     return {_normal_key(key): _normal(item, ids, key) for key, item in value.items() if item is not None}

@@ -8,7 +8,7 @@ links only; nothing here depends on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -211,10 +211,10 @@ class Recording:
 
     @classmethod
     def from_entry(cls, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None = None) -> Recording:
-        """The recording of a call that has just finished."""
+        """The recording of a call that has just finished; what its caller does with the request from now on is not in it."""
         error = entry.error
         return cls(
-            request=entry.request,
+            request=_snapshot(entry.request),
             response=entry.response,
             error=None if error is None else _recorded_error(error),
             chunks=None if chunks is None else [RecordedChunk(ms=ms, **chunk.to_wire()) for ms, chunk in chunks],
@@ -228,7 +228,17 @@ class Recording:
         )
 
 
+def _snapshot(request: LMRequest) -> LMRequest:
+    """A copy of a request that shares nothing with its caller, who may append to the very list of messages."""
+    return replace(request, messages=_copied(request.messages), kwargs=_copied(dict(request.kwargs)))
+
+
+def _copied(value: Any) -> Any:
+    return _wire.decode(orjson.loads(_wire.dumps(value)))
+
+
 _CURRENT: Final = f"{KEY_VERSION}:"
+
 
 _PLACE: Final = ("path", "scope")
 

@@ -7,8 +7,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -179,6 +183,43 @@ def test_any_request_comes_back(content: str, value: Any) -> None:
     assert loaded.request.messages == request.messages
     assert request_key(loaded.request) == request_key(request)
     assert dumps([loaded], HEADER) == text
+
+
+class City(pydantic.BaseModel):
+    name: str
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        City,
+        City(name="Paris"),
+        Colour.RED,
+        {1, 2},
+        (1, 2),
+        {1: 2},
+        b"x",
+        float("nan"),
+        2**70,
+        Decimal("1.10"),
+        print,
+        object(),
+        {"$lmtrace": "x"},
+        {"lossy": True},
+        [City, {"a": City}],
+        datetime(2026, 11, 21, tzinfo=UTC),
+    ],  # fmt: skip
+    ids=lambda value: type(value).__name__,
+)
+def test_odd_parameters_keep_their_key(value: Any) -> None:
+    """A class as response format, an object, an enum or a set: the key of the stored request is that of the live one."""
+    request = LMRequest(model="m", messages=[{"role": "user", "content": "a"}], kwargs={"extra": value})
+    loaded = loads(dumps([Recording(request=request, response=response())], HEADER).encode()).recordings[0]
+    assert loaded.request_key == request_key(request)
 
 
 def test_an_edited_request_is_refused_and_named() -> None:
