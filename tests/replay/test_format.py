@@ -212,7 +212,7 @@ class Colour(Enum):
         {"lossy": True},
         [City, {"a": City}],
         datetime(2026, 11, 21, tzinfo=UTC),
-    ],  # fmt: skip
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_odd_parameters_keep_their_key(value: Any) -> None:
