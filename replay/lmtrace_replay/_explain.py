@@ -52,7 +52,7 @@ def explain(
     if among is None:
         among = range(len(recordings)) if thorough else [*here[:SOME], *range(min(SOME, len(recordings)))]
     order = nearest(request, recordings, among, frozenset(here))
-    same = [i for i in order if recordings[i].key(normalisers) == key]
+    same = [i for i in order if recordings[i].key_when_asked(normalisers) == key]
     best = _best(same, request, recordings) if same else order[0] if order else None
     near = None if best is None else _nearest(best, request, recordings[best], redactor, equal=best in same)
     found = reason or _reason(request, near, equal=bool(same))

@@ -1,22 +1,12 @@
-"""One cassette of several: those of a user, and the parts that processes wrote side by side.
-
-Processes that record into one cassette must not write the same file. Each writes parts of its own beside it, one for each
-owner (a test, usually), and who started them merges the parts: by owner, and inside a part as its calls were made. So the result
-does not depend on which process ran what, or when it ended.
-"""
+"""One cassette of several: each call once, and a header that holds for all of them."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import orjson
 
-from lmtrace_replay._cassette import load, save
 from lmtrace_replay._format import Header
 from lmtrace_replay._recording import Recording
 from lmtrace_replay._tidy import tidy
@@ -53,55 +43,3 @@ def merged_header(headers: Sequence[Header]) -> Header:
 
 def _release(version: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in version.split(".")]
-
-
-def write_part(
-    path: str | os.PathLike[str], owner: str, recordings: Iterable[Recording], header: Header | None = None
-) -> None:
-    """Keep what `owner` recorded for the cassette at `path`, to be merged by `merge_parts`.
-
-    Args:
-        path: The cassette that all owners record into.
-        owner: Who recorded: a test's id, or another name that no two of them share.
-        recordings: What was recorded.
-        header: What it was recorded with.
-
-    Raises:
-        CassetteError: it cannot be written, or holds something like a credential.
-    """
-    folder = parts_folder(path)
-    save(folder / f"{_file_name(owner)}.cassette", recordings, header)
-
-
-def merge_parts(path: str | os.PathLike[str], *, keep: bool = False) -> int:
-    """Make the cassette at `path` of its parts, remove them, and return how many there were.
-
-    Args:
-        path: The cassette.
-        keep: Whether what the cassette holds already stays.
-
-    Raises:
-        CassetteError: a part or the cassette cannot be read, or the cassette cannot be written.
-    """
-    folder = parts_folder(path)
-    parts = [load(part) for part in sorted(folder.glob("*.cassette"))]
-    if not parts:
-        return 0
-    if keep and Path(path).exists():
-        parts.insert(0, load(path))
-    recordings = [recording for part in parts for recording in part.recordings]
-    save(path, recordings, merged_header([part.header for part in parts]))
-    shutil.rmtree(folder)
-    return len(parts)
-
-
-def parts_folder(path: str | os.PathLike[str]) -> Path:
-    """Where the parts of a cassette are until they are merged."""
-    target = Path(path)
-    return target.with_name(f".{target.name}.parts")
-
-
-def _file_name(owner: str) -> str:
-    """A file name that sorts as owners do, as far as names are short and plain, and is no path whatever they are."""
-    plain = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in owner)
-    return f"{plain[:100]}-{hashlib.sha256(owner.encode('utf-8', 'replace')).hexdigest()[:16]}"
