@@ -16,13 +16,14 @@ from lmtrace._failures import logger
 from lmtrace_exporters._background import Background
 from lmtrace_exporters._deadline import within
 from lmtrace_exporters._errors import StoreError
-from lmtrace_exporters._forks import after_fork
+from lmtrace_exporters._forks import after_fork, around_fork
 
 MAX_BYTES: Final = 64 << 20
 """What may wait; a newcomer that finds no room is dropped."""
 
 _BATCH_BYTES: Final = 16 << 20
 _RETRY_SECONDS: Final = 1.0
+_FORK_WAITS_SECONDS: Final = 2.0
 
 
 class PartialWriteError(Exception):
@@ -46,6 +47,7 @@ class Batching:
         self._closed = self._prepared = False
         self._begin()
         after_fork(self, lambda exporter: exporter._begin())
+        around_fork(self, Batching._before_fork, Batching._forked)
 
     def _begin(self) -> None:
         """What waits at a fork is the parent's."""
@@ -55,10 +57,22 @@ class Batching:
         self._waiting: list[Record] = []
         self._size = self._in_hand = self._written = self._dropped = 0
         self._oldest = self._retry_at = 0.0
-        self._woken = False
+        self._woken = self._paused = False
         self._last_error: str | None = None
         self._failing = False
         """Whether something waits because the last write failed."""
+
+    def _before_fork(self) -> None:
+        """Have the thread go, and no write be under way: what it uses (DuckDB, a connection) would be broken in the child."""
+        self._background.dismiss()
+        self._paused = self._writing.acquire(timeout=_FORK_WAITS_SECONDS)
+
+    def _forked(self) -> None:
+        if self._paused:
+            self._writing.release()
+        if self._waiting:  # not without need: Python 3.13 looks for threads only after this
+            with self._lock:
+                self._background.ensure()
 
     def _prepare(self) -> None:
         """Make sure, before the first record is taken for granted, that the target can exist.

@@ -169,6 +169,32 @@ def test_forked_child(sink: Exporter, make: MakeCall, rows_of: Any) -> None:
     sink.shutdown()
 
 
+@pytest.mark.parametrize("name", ["duckdb", "parquet"])
+def test_fork_amid_a_write(name: str, make_sink: MakeSink, make: MakeCall) -> None:
+    """A process that forks while a batch is being written harms neither its own nor the child's rows."""
+    sink = make_sink(name)
+    expected = []
+    for number in range(5):
+        sink.export([make(f"{number}-{n}") for n in range(300)])
+        expected += [f"{number}-{n}" for n in range(300)]
+        flushing = threading.Thread(target=sink.force_flush)
+        flushing.start()
+        if not (child := os.fork()):
+            code = 1
+            try:
+                sink.export([make(f"child-{number}")])
+                code = 0 if sink.force_flush(30_000) else 2
+            finally:
+                os._exit(code)
+        expected.append(f"child-{number}")
+        assert os.waitpid(child, 0)[1] == 0
+        flushing.join()
+    assert sink.force_flush()
+    found = uuids(_rows(sink))
+    assert sorted(found) == sorted(expected)
+    sink.shutdown()
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_unwritable(name: str, make_sink: MakeSink, make: MakeCall, tmp_path: Path) -> None:
     """A target that cannot be written is an error that names it, a flush that says no, and a figure: nothing is silent."""
