@@ -225,6 +225,8 @@ def _at_exit() -> None:
     for recorder in [*([last] if last is not None else []), *_retired]:
         _shut_down(_own(recorder), _left(deadline) / 2)
         flush_exporters(recorder.settings.exporters, deadline)
+        for exporter in recorder.settings.exporters:
+            _report_loss(exporter)
     if _telemetry is not None:
         _telemetry.shutdown(_left(deadline))
 

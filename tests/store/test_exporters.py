@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -262,6 +263,36 @@ def test_secrets_absent(sink: Exporter, tmp_path: Path, rows_of: Any, request: p
     seen = repr(request.getfixturevalue("receiver").read("traces")) if isinstance(sink, OTLPExporter) else ""
     held = repr(sink.rows) if isinstance(sink, InMemoryExporter) else ""
     assert KEY not in repr(kept) + seen + held
+
+
+PROGRAM = """
+import sys, duckdb, lmtrace
+from lmtrace import LMOutput, LMResponse
+from lmtrace._data import LMTextPart
+from lmtrace_exporters import DuckDBExporter, ParquetExporter
+
+class Parrot:
+    def complete(self, request, secrets):
+        return LMResponse(outputs=[LMOutput(parts=[LMTextPart("Hello")])])
+
+target = {"duckdb": DuckDBExporter, "parquet": ParquetExporter}[sys.argv[1]](sys.argv[2])
+lmtrace.configure(exporters=[target], store="off")
+print(lmtrace.LM("local/parrot", backend=Parrot(), num_retries=0)("Hello"))
+"""
+
+
+@pytest.mark.parametrize("name", ["duckdb", "parquet"])
+def test_program_ends(name: str, tmp_path: Path, make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that just ends has its rows written; one whose target cannot be written answers the same, and says it."""
+    monkeypatch.delenv("LMTRACE_TEST_RAISE")
+    target = tmp_path / "new" / "target"
+    command = [sys.executable, "-c", PROGRAM, name]
+    done = subprocess.run([*command, target], capture_output=True, text=True, check=True, timeout=60)
+    assert len(_rows(make_sink(name))) == 1
+    (tmp_path / "file").write_text("")
+    failed = subprocess.run([*command, tmp_path / "file" / "x"], capture_output=True, text=True, check=True, timeout=60)
+    assert failed.stdout == done.stdout
+    assert "1 finished calls are lost" in failed.stderr
 
 
 ODD = {
