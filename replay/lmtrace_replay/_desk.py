@@ -146,7 +146,10 @@ class Desk:
                     return
 
     def _warn(self) -> None:
-        self._has_warned = True
+        with self._lock:
+            had_warned, self._has_warned = self._has_warned, True
+        if had_warned:
+            return
         warnings.warn(
             "identical requests with different recorded answers were made in several threads that carry no logical path; "
             "which of them gets which answer depends on scheduling. Give them different rollout_ids, or start them with "

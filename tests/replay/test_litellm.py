@@ -13,7 +13,7 @@ import pytest
 from litellm.llms.custom_httpx.async_client_cleanup import close_litellm_async_clients
 
 import lmtrace
-from lmtrace.testing import LoopbackProvider, Reply
+from lmtrace.testing import Failure, LoopbackProvider, Reply
 from lmtrace_replay import Recording, ReplayMiss, replay
 
 CHAT = "openai/gpt-4o-mini"
@@ -289,6 +289,52 @@ def test_shared_with_lm(provider: LoopbackProvider) -> None:
         assert lmtrace.LM(CHAT)(messages=MESSAGES) == ["You said: Mention tea."]
         answer = litellm.completion(CHAT, [{"role": "user", "content": "Mention coffee."}])
     assert answer.choices[0].message.content == "You said: Mention coffee."
+
+
+def everything(where: dict[str, Any]) -> list[Any]:
+    """What a program reads off one call of each kind, whole and streamed."""
+    heard: list[Any] = [litellm.embedding(EMBEDDING, ["Mention tea."], **where).data[0]["embedding"]]
+    for kind in STREAMED:
+        heard += [type(CALLS[kind][0](**where)).__name__, said(drained(CALLS[kind][0](stream=True, **where)))]
+    with pytest.raises(litellm.RateLimitError):
+        litellm.completion(CHAT, [*MESSAGES, *MESSAGES], max_retries=0, **where)
+    return heard
+
+
+def test_recorded_again(tmp_path: Path) -> None:
+    """Calls of every kind are answered from a cassette, and recording the same answers again gives the same bytes."""
+    paths = [tmp_path / "first.cassette", tmp_path / "second.cassette"]
+    for number, path in enumerate(paths):
+        with LoopbackProvider() as provider:
+            for _ in range(number):  # other ids than the first time
+                litellm.completion(CHAT, MESSAGES, **where(provider))
+            with lmtrace.replay(path, mode="rewrite"):
+                provider.respond(lambda request: Failure(status=429) if len(request.messages) > 1 else request.prompt)
+                everything(where(provider))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with lmtrace.replay(paths[0]) as session:
+        first = everything(NOWHERE)
+    assert not session.unused
+    with lmtrace.replay(paths[1]):
+        assert everything(NOWHERE) == first
+
+
+async def test_router_streams(provider: LoopbackProvider) -> None:
+    """A Router's streams are recorded and given again."""
+    router = litellm.Router(model_list=[{"model_name": "group", "litellm_params": {"model": CHAT, **where(provider)}}])
+
+    async def ask() -> str:
+        chunks = [
+            chunk.choices[0].delta.content async for chunk in await router.acompletion("group", MESSAGES, stream=True)
+        ]
+        return "".join(filter(None, chunks))
+
+    with replay(mode="rewrite") as session:
+        live = await ask()
+    requests = len(provider.requests)
+    with replay(session.recordings):
+        assert await ask() == live == "You said: Mention tea."
+    assert len(provider.requests) == requests
 
 
 ALONE = """

@@ -426,6 +426,24 @@ class TestProcess:
         assert got == [["answer 1 to a"]]
         assert not provider.asked
 
+    def test_ambiguous_threads(self) -> None:
+        """Threads that carry no path and share answers that differ are warned of, once."""
+        recordings = recorded(lambda lm: [lm("a") for _ in range(4)], cache=False)
+        lm, go, got = lm_of(Provider(), cache=False), threading.Event(), []
+        threads = [threading.Thread(target=lambda: (go.wait(10), got.append(lm("a")))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+
+        def finish() -> None:
+            go.set()
+            for thread in threads:
+                thread.join()
+
+        with replay(recordings), pytest.warns(UserWarning, match="no logical path") as warned:
+            finish()
+        assert len([one for one in warned if one.category is UserWarning]) == 1
+        assert sorted(got) == [[f"answer {number} to a"] for number in range(1, 5)]
+
     def test_nested(self, provider: Provider) -> None:
         """The innermost session answers, and the outer one does again after it."""
         outer, inner = recorded(lambda lm: lm("a")), recorded(lambda lm: lm("b"))
