@@ -193,6 +193,8 @@ def here() -> Branch | None:
             assign(owner, _starting.branches[-1])
             return _starting.branches[-1]
     around = _around.get()
+    if around is None or not around.is_alive:  # an older task, in a loop that the thread of a session runs again
+        around = None if isinstance(owner, threading.Thread) else _branches.get(threading.current_thread())
     return around.beside() if around is not None and around.is_alive else None
 
 

@@ -429,6 +429,27 @@ class TestSessions:
 
         assert asyncio.run(main()) == [None, "0", "0.1", None]
 
+    def test_loop_from_before(self) -> None:
+        """A task that waits in a loop from before counts beside the session's root, whose thread runs that loop again."""
+        with asyncio.Runner() as runner:
+            go = asyncio.Event()
+
+            async def waits() -> list[Any]:
+                await go.wait()
+                return [here(), await asyncio.create_task(ahere())]
+
+            async def begin() -> asyncio.Task[list[Any]]:
+                return asyncio.create_task(waits())
+
+            async def end() -> list[Any]:
+                go.set()
+                return [*await older, here()]
+
+            older = runner.run(begin())
+            root = tasks.start()
+            assert runner.run(end()) == ["0+", "0+.1", "0.1"]
+            tasks.stop(root)
+
     def test_tasks_of_an_earlier_session(self) -> None:
         """A task that outlives its session has no label in the next one."""
 
