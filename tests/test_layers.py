@@ -36,7 +36,7 @@ HELPERS = {
     "lmtrace_replay._plan": {"pytest"},
     "lmtrace_replay._replay_test": {"pytest", "lmtrace"},
     "lmtrace_replay._snapshots": {"pytest"},
-    "lmtrace_replay._syrupy": {"syrupy"},
+    "lmtrace_replay._syrupy": {"syrupy", "lmtrace"},
 }
 """What a module of a layer may import at its top, beside the standard library and its own root."""
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import orjson
 
@@ -31,6 +31,9 @@ from lmtrace_replay._ids import with_stable_ids
 from lmtrace_replay._lines import original, readable
 from lmtrace_replay._recording import Recording
 from lmtrace_replay._tidy import restored, tidy
+
+if TYPE_CHECKING:
+    from lmtrace._entry import HistoryEntry
 
 FORMAT: Final = 1
 """Major version of the format; a reader refuses a higher one."""
@@ -94,9 +97,12 @@ def dumps(recordings: Iterable[Recording], header: Header | None = None, *, timi
     return _text(header, models_of(ordered), calls)
 
 
-def in_order(recordings: Iterable[Recording]) -> list[Recording]:
-    """Recordings by logical path; inside a task, and where there are no paths, in time and as they came."""
-    return sorted(recordings, key=lambda recording: (_path(recording.path), recording.timestamp_ns))
+Placed = TypeVar("Placed", Recording, "HistoryEntry")
+
+
+def in_order(calls: Iterable[Placed]) -> list[Placed]:
+    """Recordings or calls by logical path; inside a task, and where there are no paths, in time and as they came."""
+    return sorted(calls, key=lambda call: (_path(call.path), call.timestamp_ns))
 
 
 def _path(path: str | None) -> tuple[tuple[int, str], ...]:

@@ -23,7 +23,7 @@ from lmtrace_replay._format import Cassette, dumps, loads
 from lmtrace_replay._miss import Miss, ReplayMiss
 from lmtrace_replay._plan import plan_of
 from lmtrace_replay._scan import refuse_secrets
-from lmtrace_replay._session import Session
+from lmtrace_replay._session import ReplayRegression, Session
 from lmtrace_replay._snapshots import cassette_file
 from lmtrace_replay._sockets import SocketGuard
 from lmtrace_replay._stale import summary
@@ -68,6 +68,11 @@ class ReplayTest:
     def mode(self) -> str:
         """The replay mode of this test."""
         return self._plan.mode
+
+    @property
+    def records(self) -> bool:
+        """Whether answers of the provider are kept."""
+        return self._plan.records
 
     @property
     def cassette(self) -> Path:
@@ -119,12 +124,15 @@ class ReplayTest:
         """End a test that has passed: unless something was missing, its new answers are written.
 
         Raises:
-            pytest.fail.Exception: a request had no recorded answer, or a recorded answer no request, or the new answers
-                cannot be written.
+            pytest.fail.Exception: a request had no recorded answer, a recorded answer no request, a live answer is not what
+                was recorded, or the new answers cannot be written.
         """
         misses = self._stop()
         if misses:
             self._fail(self._missed(misses))
+        regressions = [verdict for verdict in self._session.verdicts if verdict.outcome == "regression"]
+        if regressions:
+            self._fail(str(ReplayRegression(regressions)))
         try:
             self._write() if self._plan.records else self._check()
         except CassetteError as error:

@@ -55,8 +55,12 @@ def cassette_file(item: pytest.Item, plan: Plan) -> CassetteFile:
     return _NamedFile(plan.cassette)
 
 
-def transcript_assertion(item: pytest.Item) -> SnapshotAssertion:
+def transcript_assertion(item: pytest.Item, *, write: bool = False) -> SnapshotAssertion:
     """What a test compares its calls with.
+
+    Args:
+        item: The test.
+        write: Whether to write what was asked if it differs, as ``--snapshot-update`` does.
 
     Raises:
         pytest.UsageError: syrupy is missing.
@@ -64,7 +68,9 @@ def transcript_assertion(item: pytest.Item) -> SnapshotAssertion:
     _require_syrupy(item.config)
     from lmtrace_replay._syrupy import TranscriptExtension
 
-    return _assertion(item, TranscriptExtension)
+    assertion = _assertion(item, TranscriptExtension)
+    assertion.update_snapshots = assertion.update_snapshots or write
+    return assertion
 
 
 class _OwnFile:

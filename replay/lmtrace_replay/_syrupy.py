@@ -15,7 +15,9 @@ from syrupy.data import SnapshotCollection
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
+from lmtrace._entry import HistoryEntry
 from lmtrace_replay._cassette import write_text
+from lmtrace_replay._format import in_order
 from lmtrace_replay._names import file_stem
 from lmtrace_replay._transcript import transcript
 
@@ -82,8 +84,12 @@ class TranscriptExtension(_TextFile):
     file_extension = "lmtx"
 
     def serialize(self, data: Any, *, matcher: Any = None, **_: Any) -> str:
-        requests = [getattr(call, "request", call) for call in getattr(data, "calls", data)]
-        return transcript(requests, lambda text: str(matcher(data=text, path=())))
+        calls = list(getattr(data, "calls", data))
+        if all(isinstance(call, HistoryEntry) for call in calls):
+            calls = in_order(calls)  # threads and tasks end as they please
+        return transcript(
+            (getattr(call, "request", call) for call in calls), lambda text: str(matcher(data=text, path=()))
+        )
 
 
 def _has_twin(location: PyTestLocation) -> bool:

@@ -99,7 +99,7 @@ def lm_transcript(request: pytest.FixtureRequest, lm_replay: ReplayTest) -> Snap
     """Compare what was asked with the transcript of the last run: ``assert lm_replay.calls == lm_transcript``."""
     from lmtrace_replay._snapshots import transcript_assertion
 
-    return transcript_assertion(request.node)
+    return transcript_assertion(request.node, write=lm_replay.records)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

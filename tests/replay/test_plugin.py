@@ -468,7 +468,7 @@ def test_it(lm, lm_replay):
 
 
 def test_transcripts(run: Run, pytester: pytest.Pytester) -> None:
-    """`lm_transcript` compares what was asked with the last time, word by word, and is updated as snapshots are."""
+    """`lm_transcript` compares what was asked with the last time, word by word, and is written when answers are."""
     test = """
 import datetime
 
@@ -477,7 +477,7 @@ def test_it(lm, lm_replay, lm_transcript):
     assert lm_replay.calls == lm_transcript
 """
     pytester.makepyfile(test_it=test)
-    run("--lmtrace-mode=record-missing", "--snapshot-update").assert_outcomes(passed=1)
+    run("--lmtrace-mode=record-missing").assert_outcomes(passed=1)
     files = kept(pytester)
     assert files["test_it/test_it.lmtx"] == "# 1  local/parrot\nsystem:\n    Be brief.\nuser:\n    Hello!\n"
     run().assert_outcomes(passed=1)
@@ -485,6 +485,47 @@ def test_it(lm, lm_replay, lm_transcript):
     done = run("--lmtrace-mode=live")
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*-     Be brief.*", "*+     Be kind.*"])
+
+
+def test_transcripts_of_threads(run: Run, pytester: pytest.Pytester) -> None:
+    """The order of a transcript is that of the tasks, not the one in which they happened to end."""
+    pytester.makepyfile(
+        test_it="""
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+def test_it(lm, lm_replay, lm_transcript):
+    second = threading.Event()
+
+    def ask(number):
+        if number == 1:
+            second.wait(30)
+        lm(f"question {number}")
+        second.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ask, (1, 2)))
+    assert [call.messages[0]["content"] for call in lm_replay.calls] == ["question 2", "question 1"]
+    assert lm_replay.calls == lm_transcript
+"""
+    )
+    run("--lmtrace-mode=record-missing").assert_outcomes(passed=1)
+    text = kept(pytester)["test_it/test_it.lmtx"]
+    assert text.index("question 1") < text.index("question 2")
+    run().assert_outcomes(passed=1)
+
+
+def test_verify(run: Run, pytester: pytest.Pytester) -> None:
+    """With --lmtrace-mode=verify recorded answers are served, and a test fails when a live one has another shape."""
+    pytester.makepyfile(test_it=ONE)
+    before = record(run, pytester)
+    run("--lmtrace-mode=verify").assert_outcomes(passed=1)
+    assert asked(pytester) == ["hello"]
+    (pytester.path / "conftest.py").write_text(CONFTEST.replace("question.upper()", "''"))
+    done = run("--lmtrace-mode=verify")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*live answers are not what was recorded:*", "*local/parrot: *"])
+    assert kept(pytester) == before
 
 
 def test_a_cassette_by_name(run: Run, pytester: pytest.Pytester) -> None:
