@@ -34,15 +34,14 @@ def load(path: str | os.PathLike[str], *, trust_keys: bool = False) -> Cassette:
 
 def _read(path: Path, where: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CassetteError(f"{where} is no regular file; name a cassette")
-            if status.st_size > LARGEST:
-                raise CassetteError(
-                    f"{where} is larger than {LARGEST >> 20} MB; split it: lmtrace cassette prune, or record less"
-                )
-            return file.read(LARGEST + 1)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for whoever writes to it
+            raise CassetteError(f"{where} is no regular file; name a cassette")
+        if status.st_size > LARGEST:
+            raise CassetteError(
+                f"{where} is larger than {LARGEST >> 20} MB; split it: lmtrace cassette prune, or record less"
+            )
+        return path.read_bytes()
     except FileNotFoundError:
         raise CassetteError(
             f"there is no cassette {where}; record it: mode='record-missing', or lmtrace cassette create -o {where}"

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from lmtrace_replay._texts import Message
+from lmtrace_replay._words import common_beginning
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DATE = re.compile(
@@ -28,10 +29,11 @@ _ID = re.compile(r"\b(?:call|toolu|chatcmpl|msg|resp|fc|run|id)_[A-Za-z0-9]{6,}\
 _PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\|(?<![\w.:/])~?/)[^\s\"'<>|:,;()]+")
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
-_JSON = re.compile(r"[\[{].*[\]}]", re.DOTALL)
 
-LONGEST = 100_000
-"""Characters of a conversation that are looked at."""
+LONGEST = 20_000
+"""Characters of a message that rules are applied to; of a longer one it is the part that differs, with its surroundings."""
+
+_SURROUNDINGS = 80
 
 Rule = tuple[str, Callable[[str], str]]
 
@@ -42,14 +44,15 @@ def _replaced(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 def _sorted_json(text: str) -> str:
     """`text` with the JSON in it written in one way."""
-    found = _JSON.search(text)
-    if found is None:
+    start = min((at for at in (text.find("["), text.find("{")) if at >= 0), default=-1)
+    end = max(text.rfind("]"), text.rfind("}")) + 1
+    if not 0 <= start < end:
         return text
     try:
-        value: Any = json.loads(found[0])
+        value: Any = json.loads(text[start:end])
     except (ValueError, RecursionError):
         return text
-    return text[: found.start()] + json.dumps(value, sort_keys=True) + text[found.end() :]
+    return text[:start] + json.dumps(value, sort_keys=True) + text[end:]
 
 
 RULES: Sequence[Rule] = (
@@ -133,13 +136,25 @@ def _adapter(recorded: Sequence[Message], asked: Sequence[Message]) -> str | Non
 def _texts(recorded: Sequence[Message], asked: Sequence[Message]) -> str | None:
     if [message.role for message in recorded] != [message.role for message in asked]:
         return None
-    pairs = [(old.text[:LONGEST], new.text[:LONGEST]) for old, new in zip(recorded, asked, strict=True) if old != new]
+    pairs = [_bounded(old.text, new.text) for old, new in zip(recorded, asked, strict=True) if old != new]
+    if any(len(text) > LONGEST for pair in pairs for text in pair):
+        return None
     for rules in _attempts():
         if all(_through(rules, old) == _through(rules, new) for old, new in pairs):
             names = " and ".join(name for name, _ in rules)
             advice = next((f"; {_ADVICE[name]}" for name, _ in rules if name in _ADVICE), "")
             return f"differs only by {names}{advice}"
     return None
+
+
+def _bounded(old: str, new: str) -> tuple[str, str]:
+    """Two texts, or of long ones what is left when most of their common beginning and end is off."""
+    if max(len(old), len(new)) <= LONGEST:
+        return old, new
+    start = max(0, common_beginning(old, new) - _SURROUNDINGS)
+    room = min(len(old), len(new)) - start
+    end = min(room, max(0, common_beginning(old[::-1], new[::-1]) - _SURROUNDINGS))
+    return old[start : len(old) - end], new[start : len(new) - end]
 
 
 def _attempts() -> Iterator[tuple[Rule, ...]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lmtrace._data import LMRequest
 from lmtrace_replay._texts import Message, messages_of, parameters_of
-from lmtrace_replay._words import common_ends, words
+from lmtrace_replay._words import common_beginning, common_ends, words
 
 if TYPE_CHECKING:
     from lmtrace_replay._recording import Recording
@@ -97,23 +97,11 @@ def _guess(one: str, other: str) -> float:
     longer = max(len(one), len(other))
     if not one or not other:
         return 0.0 if longer else 1.0
-    ends = _common_beginning(one, other) + _common_beginning(one[::-1], other[::-1])
+    ends = common_beginning(one, other) + common_beginning(one[::-1], other[::-1])
     step = max(1, len(other) // _SAMPLES)
     samples = [other[i : i + _SAMPLE] for i in range(0, len(other), step)]
     found = sum(sample in one for sample in samples) / len(samples)
     return (min(ends, longer) / longer + found) / 2
-
-
-def _common_beginning(one: str, other: str) -> int:
-    """How many characters two texts begin with in common, by halving."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _likeness(one: str, other: str) -> float:

@@ -47,6 +47,18 @@ def common_ends(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
     return start, end
 
 
+def common_beginning(one: str, other: str) -> int:
+    """How many characters two texts begin with in common, by halving."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def _changes(old: list[str], new: list[str]) -> Iterator[str]:
     cut = len(old) > MOST_WORDS or len(new) > MOST_WORDS
     matcher = difflib.SequenceMatcher(None, old[:MOST_WORDS], new[:MOST_WORDS])

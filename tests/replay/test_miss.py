@@ -95,6 +95,27 @@ def test_probable_cause(recorded: str, asked: str, cause: str) -> None:
     assert said.startswith(f"differs only by {cause}")
 
 
+def test_cause_in_a_long_prompt() -> None:
+    """In a prompt of a megabyte the part that differs is looked at; the whole difference must be explained there, too."""
+    long = "word " * 200_000
+    miss = why(request("Go.", f"{long}2026-11-21 {long}"), request("Go.", f"{long}2026-11-20 {long}"))
+    assert (miss.cause or "").startswith("differs only by a date")
+    assert why(request("Go.", f"2026-11-21 {long} a"), request("Go.", f"2026-11-20 {long} b")).cause is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 20_000, "<a" * 10_000, "1." * 10_000, "a" * 20_000, "/x" * 10_000, " \t" * 10_000]
+)
+def test_hostile_texts_take_no_time(text: str) -> None:
+    """No text makes the search for a cause slow."""
+    before = time.process_time()
+    why(
+        request(f"{text} b", f"All interactions will be structured in the following way {text}"),
+        request(f"{text} c", text),
+    )
+    assert time.process_time() - before < 5
+
+
 def test_no_cause_is_made_up() -> None:
     """A difference in words beside a date is not called a date."""
     assert why(request("Go, on 2026-11-21"), request("Stop, on 2026-11-20")).cause is None
