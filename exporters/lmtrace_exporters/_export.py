@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from lmtrace._exporter import Exporter, Record
+from lmtrace._spreadsheet import inert
 from lmtrace_exporters._database import TABLES, add_tables
 from lmtrace_exporters._errors import StoreError
 from lmtrace_exporters._parquet_folder import PARQUET
@@ -29,7 +30,6 @@ from lmtrace_exporters._whole import whole, whole_sql
 if TYPE_CHECKING:
     from lmtrace_exporters._history import History
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _PORTION: Final = 1_000
 
 
@@ -212,7 +212,7 @@ def _cell(value: Any) -> Any:
         return _iso(value)
     if isinstance(value, dict | list):
         value = orjson.dumps(value).decode()
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return inert(value)
 
 
 def _iso(moment: datetime) -> str:

@@ -137,6 +137,8 @@ def _send(history: History, exporter: OTLPExporter, condition: str, params: list
 
 
 def _write(history: History, target: str, kind: str, condition: str, params: list[Any], *, force: bool) -> Path:
+    import duckdb
+
     from lmtrace_exporters import StoreError, export_history
 
     try:
@@ -147,6 +149,8 @@ def _write(history: History, target: str, kind: str, condition: str, params: lis
         raise UsageFailure(f"{error}, or replace it with --force") from None
     except OSError as error:
         raise EnvironmentFailure(f"cannot write {target}: {error.strerror or error}") from None
+    except duckdb.Error as error:  # a full disk, say
+        raise EnvironmentFailure(f"cannot write {target}: {str(error).splitlines()[0]}") from None
 
 
 def _remove(target: Path) -> None:

@@ -16,6 +16,7 @@ from lmtrace._cli._filters import json_option, limit_option, store_option
 from lmtrace._cli._print import Column, note, print_json, print_table
 from lmtrace._cli._store import Row, existing_store, opened, rows
 from lmtrace._cli._text import money, one_line
+from lmtrace._spreadsheet import inert
 
 CELL = 120
 """Characters of a value that a table shows at most."""
@@ -106,7 +107,7 @@ def _print_csv(found: list[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if found:
         writer.writerow(found[0])
-    writer.writerows([_plain(value) for value in row.values()] for row in found)
+    writer.writerows([inert(_plain(value)) for value in row.values()] for row in found)
 
 
 def _print(found: list[Row]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -61,6 +63,23 @@ def test_to_otlp(lmtrace: Command, receiver: Any) -> None:  # noqa: F811 - a fix
     assert "Capital" not in json.dumps(receiver.read("traces"))
     assert lmtrace("export", "--to", "otlp", "--endpoint", receiver.http, "--content").exit_code == 0
     assert "Capital of France?" in json.dumps(receiver.read("traces"))
+
+
+def test_csv_runs_nothing(lmtrace: Command, tmp_path: Path) -> None:
+    """A text that a spreadsheet would run as a formula is shown by it instead, from both commands that write CSV."""
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "＝1", "plain = 1"]
+    rows = [
+        {"kind": "call", "uuid": f"u{number}", "timestamp": "2026-11-21T09:15:00Z", "prompt": text, "cost": -0.0}
+        for number, text in enumerate(texts)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert lmtrace("import", str(tmp_path / "rows.jsonl")).exit_code == 0
+    assert lmtrace("export", str(tmp_path / "out.csv")).exit_code == 0
+    exported = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_bytes().decode(), newline=""))
+    asked = lmtrace("sql", "SELECT prompt FROM calls ORDER BY uuid", "--csv").stdout
+    expected = [f"'{text}" for text in texts[:-1]] + texts[-1:]
+    assert [row["prompt"] for row in exported] == expected
+    assert [row["prompt"] for row in csv.DictReader(io.StringIO(asked, newline=""))] == expected
 
 
 @pytest.mark.usefixtures("store")
