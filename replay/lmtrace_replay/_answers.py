@@ -46,6 +46,12 @@ def flagged(response: LMResponse) -> LMResponse:
     )
 
 
+def unflagged(response: LMResponse) -> LMResponse:
+    """A served answer as it was recorded."""
+    metadata = {name: value for name, value in (response.metadata or {}).items() if name not in SERVED}
+    return replace(response, metadata=metadata or None)
+
+
 def _output(output: LMOutput) -> LMOutput:
     if output.provider_data is None and output.logprobs is None and output.metadata is None:
         parts = output.parts

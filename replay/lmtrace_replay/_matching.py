@@ -197,6 +197,14 @@ class Recordings:
         with self._lock:
             return (key, self._asked_rollout(key, rollout)) in self._buckets
 
+    def is_told_apart(self, recording: Recording) -> bool:
+        """Whether the task of a recording will find its answer: it has one of its own, or all of its bucket are equal."""
+        key = recording.key_when_asked(self.normalisers)
+        with self._lock:
+            bucket = self._buckets.get((key, self._recorded_rollout(key, recording.rollout_id)))
+            has_path = bucket is not None and bucket.first_answer(recording.path) is not None
+            return bucket is None or not bucket.is_ambiguous or has_path
+
     def expected(self) -> Recording | None:
         """With ``order="strict"``: the recording that has to come next."""
         with self._lock:

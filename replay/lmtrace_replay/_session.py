@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -13,6 +14,7 @@ from lmtrace._entry import HistoryEntry
 from lmtrace._errors import LMTraceError, SettingsError
 from lmtrace.integrations import tasks
 from lmtrace.integrations.litellm import _patch as litellm
+from lmtrace_replay._answers import unflagged
 from lmtrace_replay._backend import CHECKS, ReplayBackend
 from lmtrace_replay._desk import MODES, RECORDING, Desk, Mode, Stale, swallowed
 from lmtrace_replay._matching import Order, Recordings, Rollouts
@@ -97,6 +99,7 @@ class Session:
             sample=sample,
         )
         self._made: list[Recording] = []
+        self._repeated: list[Recording] = []
         self._header = header
         self._save = save
         self._timing = timing
@@ -144,7 +147,22 @@ class Session:
     @property
     def recordings(self) -> list[Recording]:
         """What belongs into the cassette after this session: what was there, unless it was rewritten, and what is new."""
-        return self.new if self.mode == "rewrite" else [*self._before, *self.new]
+        kept = self.new if self.mode == "rewrite" else [*self._before, *self.new]
+        return [*kept, *self._copies()]
+
+    def _copies(self) -> Iterator[Recording]:
+        """Recordings for tasks that were given another task's answer, as by a cache, where there were several to give.
+
+        Identical requests that may be cached, made at the same time, have an answer each; which of them a later task got
+        depended on their race, and must not a second time.
+        """
+        seen: set[tuple[str, str | None, str | None]] = set()
+        for recording in self._repeated:
+            rollout = None if recording.rollout_id is None else str(recording.rollout_id)
+            task = (recording.key_when_asked(self._desk.recordings.normalisers), rollout, recording.path)
+            if task not in seen and not self._desk.recordings.is_told_apart(recording):
+                seen.add(task)
+                yield recording
 
     @property
     def expected_cost(self) -> float | None:
@@ -163,8 +181,12 @@ class Session:
             return
         self.calls.append(entry)
         error = entry.error
-        if self.mode not in RECORDING or entry.served_by == "replay" or self._desk.is_closed:
-            return  # answers of a cache of the program's own are recorded like the provider's
+        if self.mode not in RECORDING or self._desk.is_closed:
+            return
+        if entry.served_by == "replay":  # a cache of the program's own is another matter: recorded like the provider
+            if entry.path is not None and entry.response is not None and error is None:
+                self._repeated.append(replace(Recording.from_entry(entry, chunks), response=unflagged(entry.response)))
+            return
         if (error is None and entry.response is None) or (error is not None and error.type in _NEVER_KEPT):
             return
         recording = Recording.from_entry(entry, chunks)

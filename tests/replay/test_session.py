@@ -479,6 +479,50 @@ class TestProcess:
         assert len(provider.asked) == 1
 
 
+class TestRaces:
+    def test_cached_calls_that_raced(self) -> None:
+        """Tasks that asked the same at once had different answers; one that came later got one of them, and does again."""
+        both, second_done = threading.Barrier(2, timeout=10), threading.Event()
+
+        def reply(request: lmtrace.LMRequest, number: int) -> str:
+            both.wait()
+            if threading.current_thread().name == "first":
+                assert second_done.wait(10)
+            return f"for {threading.current_thread().name}"
+
+        def use(lm: lmtrace.LM, wait: bool) -> dict[str, Any]:
+            got: dict[str, Any] = {}
+
+            def ask(name: str) -> None:
+                got[name] = lm("a")
+
+            def asks(name: str) -> threading.Thread:
+                return threading.Thread(target=ask, args=(name,), name=name)
+
+            first, second, third = asks("first"), asks("second"), asks("third")
+            if wait:
+                first.start()
+                second.start()
+                second.join()
+                third.start()
+                third.join()
+                second_done.set()
+                first.join()
+            else:
+                for thread in (first, second, third):
+                    thread.start()
+                    thread.join()
+            return got
+
+        with replay(mode="rewrite") as session:
+            live = use(lm_of(Provider(reply)), wait=True)
+        assert live["first"] != live["second"] == live["third"]
+        cassette = sorted(session.recordings, key=lambda recording: recording.path or "")
+        assert all(one.response is not None and one.response.metadata == {"cost_source": "test"} for one in cassette)
+        with replay(cassette):
+            assert use(lm_of(Provider()), wait=False) == live
+
+
 class TestStore:
     def test_not_under_pytest(self, provider: Provider) -> None:
         """While pytest runs a test, a replay writes to no store."""
