@@ -243,9 +243,12 @@ class StoreExporter:
     # -- syncing -----------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        if not self._closed:
-            self._retry()
-        self._sync()
+        try:
+            if not self._closed:
+                self._retry()
+            self._sync()
+        finally:
+            self._troubles.tell(self._backlog.dropped, now=True)
 
     def _close(self) -> None:
         try:

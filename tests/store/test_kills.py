@@ -20,6 +20,9 @@ from killing import killed_after
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+KILLS = int(os.environ.get("KILLS", "200"))
+
+
 def check(store: Path, acknowledged: set[str]) -> None:
     with open_history(store) as history:
         rows = [uuid for (uuid,) in history.sql("SELECT uuid FROM calls").fetchall()]
@@ -53,9 +56,10 @@ def test_killed_writers(store: Path, start: Start) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * KILLS)
 def test_many_killed_writers(store: Path, start: Start) -> None:
-    """The same for two hundred kills."""
-    kill_writers(store, start, 200)
+    """The same for two hundred kills, or as many as the variable KILLS says."""
+    kill_writers(store, start, KILLS)
 
 
 def test_many_processes(store: Path, start: Start) -> None:

@@ -148,6 +148,10 @@ def spawn_pool() -> None:
     pool("spawn")
 
 
+def forkserver_pool() -> None:
+    pool("forkserver")
+
+
 def multiprocessing_pool() -> None:
     """The older pool, whose workers are terminated, not ended."""
     with multiprocessing.get_context("fork").Pool(3) as workers:

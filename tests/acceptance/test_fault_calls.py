@@ -1,0 +1,227 @@
+"""Calls in unusual numbers, sizes, orders and times (faults 8, 20, 21, 25, 26, 40): answered as without lmtrace, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instant import instant_lm, uuid_of
+
+import lmtrace
+from lmtrace._failures import failures
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+def test_thousand_threads(query: Query) -> None:
+    """1,000 threads that begin at once: each has its answers, each call its row."""
+    barrier = threading.Barrier(1_000)
+
+    def calls(number: int) -> list[list[Any]]:
+        lm = instant_lm()
+        barrier.wait()
+        return [lm(f"{number}-{turn}") for turn in range(3)]
+
+    with ThreadPoolExecutor(1_000) as pool:
+        answers = list(pool.map(calls, range(1_000)))
+    assert answers == [[[f"{number}-{turn}"] for turn in range(3)] for number in range(1_000)]
+    assert query("SELECT count(*), count(DISTINCT uuid), count(DISTINCT span_id) FROM calls") == [(3_000, 3_000, 3_000)]
+
+
+def test_thousand_tasks(query: Query) -> None:
+    """1,000 tasks of one loop, half of them cancelled: the others have their answers, and no call is told twice."""
+    lm = instant_lm()
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.create_task(lm.acall(str(number))) for number in range(1_000)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = asyncio.run(main())
+    assert answers[1::2] == [[str(number)] for number in range(1, 1_000, 2)]
+    assert all(
+        isinstance(answer, asyncio.CancelledError) or answer == [str(2 * n)] for n, answer in enumerate(answers[::2])
+    )
+    assert query("SELECT count(*) = count(DISTINCT uuid) FROM calls") == [(True,)]
+    assert query("SELECT count(*) >= 500 FROM calls WHERE error_type IS NULL") == [(True,)]
+
+
+CLOCK = """
+import time
+real, shift = time.time_ns, [0]
+time.time_ns = lambda: real() + shift[0]
+time.time = lambda: time.time_ns() / 1e9
+import instant
+HOUR = 3_600_000_000_000
+answer = instant.Instant.complete
+def complete(self, request, secrets):
+    shift[0] += int(request.messages[-1]["content"]) * HOUR  # during the call
+    return answer(self, request, secrets)
+instant.Instant.complete = complete
+lm = instant.instant_lm()
+for hours in (0, -1, 0, 5, -9, 0):
+    lm(str(hours))
+"""
+
+
+def test_clock_steps(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the clock jumps back or forth amid calls, durations stay right, ids unique, and no row is missing."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("programs")))
+    subprocess.run([sys.executable, "-W", "error", "-c", CLOCK], check=True, cwd=tmp_path)
+    assert query("SELECT count(*), count(DISTINCT uuid), bool_and(duration_ms BETWEEN 0 AND 10000) FROM calls") == [
+        (6, 6, True)
+    ]
+
+
+TICKING = """
+import sys, threading, time
+from instant import Instant, instant_lm
+from lmtrace import LMOutput, LMResponse, LMTextPart, LMUsage
+Instant.complete = lambda *_: LMResponse(
+    model="m", outputs=[LMOutput(parts=[LMTextPart("ok")], finish_reason="stop")],
+    usage=LMUsage(input_tokens=1, output_tokens=1, total_tokens=2))
+lm, text, longest, stop = instant_lm(), "The quick brown fox. " * 5_000_000, 0, threading.Event()
+lm("warm")
+def tick():
+    global longest
+    last = time.perf_counter()
+    while not stop.is_set():
+        time.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+ticking = threading.Thread(target=tick)
+ticking.start()
+begun = time.perf_counter()
+assert lm(text) == ["ok"]
+took = time.perf_counter() - begun
+stop.set()
+ticking.join()
+print(longest / took)
+"""
+
+
+@pytest.mark.slow
+def test_huge_prompt(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt of 100 MB is kept whole, beside its row, and other threads run on while it is being written."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("programs")))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", TICKING], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert float(done.stdout) < 0.5, "one step of the recording holds the GIL for most of the time"
+    store = Path(os.environ["LMTRACE_STORE"])
+    (payload,) = (store / "blobs").iterdir()
+    assert payload.read_bytes() == b"The quick brown fox. " * 5_000_000
+    assert sum(path.stat().st_size for path in (store / "journal").iterdir()) < 100_000
+    assert query("SELECT count(*) FROM calls") == [(2,)]
+
+
+class Interrupting:
+    """An exporter of the user's in which Ctrl-C, or the like, arrives."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def export(self, records: Any) -> None:
+        raise self._error
+
+    def force_flush(self, timeout_millis: float = 0) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 0) -> None:
+        """Nothing is open."""
+
+
+class Raising:
+    """An exporter of the user's that raises whenever it is asked for something."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def export(self, records: Any) -> None:
+        raise self._error
+
+    def force_flush(self, timeout_millis: float = 0) -> bool:
+        raise self._error
+
+    def shutdown(self, timeout_millis: float = 0) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), MemoryError(), RecursionError(), OSError(28, "full"), StopIteration()]
+)
+def test_exporter_that_raises(error: Exception, query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs the call nothing, the store its row nothing, and is counted and logged once."""
+    monkeypatch.delenv("LMTRACE_TEST_RAISE")
+    before = failures.counts().get("exporting to Raising", 0)
+    lmtrace.configure(exporters=[Raising(error)])
+    lm = instant_lm()
+    assert [lm("a"), lm("b")] == [["a"], ["b"]]
+    assert lmtrace.flush(1) is False
+    assert lmtrace.stats()["failures"]["exporting to Raising"] == before + 2
+    assert query("SELECT count(*) FROM calls") == [(2,)]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_exporter_that_interrupts(error: type[BaseException], query: Query) -> None:
+    """What is no `Exception` is somebody's wish to stop, and passes; the row is there all the same."""
+    lmtrace.configure(exporters=[Interrupting(error())])
+    lm = instant_lm()
+    with pytest.raises(error):
+        lm("a")
+    assert query("SELECT count(*) FROM calls") == [(1,)]
+
+
+def test_call_in_a_finaliser(query: Query) -> None:
+    """A call made by a finaliser amid another call is a call like others: no deadlock, both answered."""
+    lm = instant_lm()
+    lm("first")  # a finaliser amid Python's import of a module finds half of it
+    answers = []
+
+    class Late:
+        def __del__(self) -> None:
+            answers.append(lm("from the finaliser"))
+
+    for number in range(200):
+        cycle: list[Any] = [Late()]
+        cycle.append(cycle)
+        del cycle
+        assert lm(str(number)) == [str(number)]
+    import gc
+
+    gc.collect()
+    assert answers == [["from the finaliser"]] * 200
+    assert uuid_of(lm)
+    assert query("SELECT count(*) FROM calls") == [(401,)]
+
+
+def test_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong in a program is in `lmtrace.stats()` there, and `lmtrace doctor` tells of it afterwards."""
+    monkeypatch.delenv("LMTRACE_TEST_RAISE")
+    lmtrace.configure(exporters=[Raising(OSError(28, "No space left on device"))])
+    lm = instant_lm()
+    for _ in range(3):
+        lm("a")
+    assert lmtrace.stats()["last_failures"]["exporting to Raising"] == "OSError: No space left on device"
+    lmtrace.shutdown()
+    done = subprocess.run(
+        [sys.executable, "-m", "lmtrace", "doctor", "--json"], check=True, capture_output=True, text=True
+    )
+    (told,) = [
+        line["message"]
+        for line in map(json.loads, done.stdout.splitlines())
+        if "exporting to Raising" in line["message"]
+    ]
+    assert "exporting to Raising (OSError: No space left on device): " in told
+    assert f"process {os.getpid()}" in told
