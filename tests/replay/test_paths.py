@@ -22,6 +22,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import tqdm.asyncio
 
 import lmtrace
 from lmtrace import _paths
@@ -588,3 +589,28 @@ class TestCalls:
         assert (lm.history[-1].path, in_thread(here)) == ("0", "0.1")
         assert asyncio.run(main()) == ("0.2", "0.2.1")
         assert set(backend.inside) == ({"0", "0.2"} if is_there else set())
+
+    def test_calls_that_are_tasks(self) -> None:
+        """A call that is itself handed to a pool, a thread or the event loop is a task."""
+        lm = lmtrace.LM("test/one", cache=False, backend=Busy(is_there=False))
+
+        async def main() -> None:
+            await asyncio.gather(lm.acall("x"), lm.acall("x"))
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lm, "x").result()
+            pool.submit(functools.partial(lm.forward, "x")).result()
+        for target in (lm, lm.forward):
+            thread = threading.Thread(target=target, args=("x",))
+            thread.start()
+            thread.join()
+        asyncio.run(main())
+        assert [entry.path for entry in lm.history] == ["0.1", "0.2", "0.3", "0.4", "0.5.1", "0.5.2"]
+
+    def test_wrapped_by_libraries(self) -> None:
+        """What a progress bar or an instrumentation wraps is still the program's task."""
+
+        async def main() -> list[Any]:
+            return await tqdm.asyncio.tqdm.gather(ahere(), ahere(), disable=True)
+
+        assert asyncio.run(main()) == ["0.1.1", "0.1.2"]

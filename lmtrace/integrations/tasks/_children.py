@@ -18,16 +18,19 @@ _PLUMBING: Final = frozenset(
     {
         "aiohappyeyeballs", "aiohttp", "asyncio.base_events", "asyncio.base_subprocess", "asyncio.futures",
         "asyncio.proactor_events", "asyncio.selector_events", "asyncio.sslproto", "asyncio.staggered",
-        "asyncio.unix_events", "asyncio.windows_events", "concurrent.futures", "ddtrace", "grpc", "httpcore", "httpx",
-        "lmtrace", "lmtrace_exporters", "lmtrace_replay", "logging", "multiprocessing", "opentelemetry", "posthog",
-        "sentry_sdk", "socket", "tqdm", "urllib3",
+        "asyncio.unix_events", "asyncio.windows_events", "httpcore", "httpx", "socket", "urllib3",
     }
 )  # fmt: skip
-"""Packages and modules whose functions, threads and coroutines are no tasks of the program."""
+"""Packages and modules that start functions and coroutines to connect to something."""
 
-_WORKERS: Final = frozenset({"anyio", "asyncio", "litellm"})
-"""Packages whose threads serve anybody; what they run as coroutines are tasks."""
+_WORKERS: Final = _PLUMBING | {
+    "anyio", "asyncio", "concurrent.futures", "ddtrace", "grpc", "lmtrace_exporters", "logging", "multiprocessing",
+    "opentelemetry", "posthog", "sentry_sdk", "tqdm",
+}  # fmt: skip
+"""Packages whose threads serve anybody."""
 
+_ASKED: Final = frozenset({"litellm", "lmtrace"})
+"""Packages whose private functions run in threads that serve anybody; the public ones, a program may run in its own."""
 
 _files: Final[dict[str, bool]] = {}
 """By the file a coroutine was written in, whether it is of `_PLUMBING`: its module is dear to ask for."""
@@ -56,10 +59,15 @@ def of_thread(thread: threading.Thread) -> _paths.Branch | None:
     parent = _paths.here()
     if parent is None:
         return None
+    return None if _serves(thread) else _next(parent, is_plumbing=False)
+
+
+def _serves(thread: threading.Thread) -> bool:
     target = getattr(thread, "_target", None)
     module = type(thread).__module__ if target is None else _module(target)
-    serves = _belongs(module, _PLUMBING) or _belongs(module, _WORKERS)
-    return None if serves else _next(parent, is_plumbing=False)
+    if _belongs(module, _ASKED):
+        return getattr(target, "__name__", "").startswith(("_", "<"))
+    return _belongs(module, _WORKERS)
 
 
 def of_coroutine(coroutine: Any) -> _paths.Branch | None:
