@@ -7,6 +7,7 @@ own reading of every line; DuckDB's reading must agree with it, or nothing is co
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,8 +22,14 @@ from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._line import is_intact, lost_newline
 from lmtrace_exporters._locks import try_lock
 from lmtrace_exporters._rowsql import IDENTITY, unknown_keys
+from lmtrace_exporters._scan import THIS_VERSION
 
 _MICROSECONDS: Final = 1_000_000
+_USUAL: Final = re.compile(
+    rb'\{"kind":"(call|span)","(?:uuid|span_id)":"[^"\\]+",(?:"(?:trace_id|parent_span_id)":(?:null|"[^"\\]*"),)*'
+    rb'"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?Z)"'
+)
+"""How lines of this version begin."""
 
 
 @dataclass(slots=True)
@@ -32,11 +39,17 @@ class Group:
     rows: int = 0
     min_us: int = 1 << 62
     max_us: int = -(1 << 62)
+    is_sorted: bool = True
+    """Whether each row began after those before it."""
 
     def add(self, moment_us: int) -> None:
         """Count one row."""
         self.rows += 1
-        self.min_us, self.max_us = min(self.min_us, moment_us), max(self.max_us, moment_us)
+        if moment_us >= self.max_us:
+            self.max_us = moment_us
+        else:
+            self.is_sorted = False
+        self.min_us = min(self.min_us, moment_us)
 
 
 @dataclass(slots=True)
@@ -118,18 +131,29 @@ def _read(path: Path, batch: Batch, staging: Path, refused: frozenset[bytes]) ->
 
 def _note(line: bytes, batch: Batch) -> bool:
     try:
-        row = orjson.loads(line)
-        kind, moment = row["kind"], datetime.fromisoformat(row["timestamp"])
-        if not row[IDENTITY[kind]] or moment.tzinfo is None:
-            return False
+        kind, moment = _usual(line) or _parsed(line, batch)
     except (ValueError, KeyError, TypeError):
         return False
-    moment = moment.astimezone(UTC)
-    group = batch.groups.setdefault((kind, moment.date().isoformat()), Group())
+    key = kind, moment.date().isoformat()
+    group = batch.groups.get(key) or batch.groups.setdefault(key, Group())
     group.add(int(moment.timestamp()) * _MICROSECONDS + moment.microsecond)
-    batch.unknown |= unknown_keys(kind, row)
     batch.longest = max(batch.longest, len(line))
     return True
+
+
+def _usual(line: bytes) -> tuple[str, datetime] | None:
+    """Read the beginning of a line of this version: parsing all of it would cost a tenth of the compaction."""
+    match = _USUAL.match(line) if THIS_VERSION in line else None
+    return (match[1].decode(), datetime.fromisoformat(match[2].decode())) if match is not None else None
+
+
+def _parsed(line: bytes, batch: Batch) -> tuple[str, datetime]:
+    row = orjson.loads(line)
+    kind, moment = row["kind"], datetime.fromisoformat(row["timestamp"])
+    if not row[IDENTITY[kind]] or moment.tzinfo is None:
+        raise ValueError(kind)
+    batch.unknown |= unknown_keys(kind, row)
+    return kind, moment.astimezone(UTC)
 
 
 def _copy(data: bytes, ranges: Iterable[tuple[int, int]], path: Path) -> Path:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 GRACE_SECONDS: Final = 300.0
 _BATCH_BYTES: Final = 64 << 20
 MEMORY_MB: Final = 400
+_LEVEL: Final = 2
+"""A tenth less work than zstd's level 3 for half a percent more bytes; merging writes the rows once more, at 3."""
 
 Step = Callable[[str], None]
 
@@ -180,7 +182,7 @@ class _Compaction:
         origin = {"files": list(paths.values()), "journals": batch.rows, "batch": str(uuid.uuid4())}
         segments = []
         for (kind, day), path in paths.items():
-            plan = Plan(path, _day_sql(kind, day, batch), batch.groups[kind, day], origin)
+            plan = Plan(path, _day_sql(kind, day, batch), batch.groups[kind, day], origin, _LEVEL)
             segments.append(write_segment(connection, self._layout, plan))
             self._step("renamed")
         return segments
@@ -193,9 +195,8 @@ class _Compaction:
 
 def _day_sql(kind: str, day: str, batch: Batch) -> str:
     rows = journal_sql(kind, batch.files, longest=batch.longest, unknown=batch.unknown, strict=True)
-    return (
-        f"SELECT * FROM ({union_sql([empty_sql(kind), rows])}) WHERE timestamp::DATE = DATE '{day}' ORDER BY timestamp"
-    )
+    whole = f"SELECT * FROM ({union_sql([empty_sql(kind), rows])}) WHERE timestamp::DATE = DATE '{day}'"
+    return whole if batch.groups[kind, day].is_sorted else f"{whole} ORDER BY timestamp"
 
 
 def main() -> None:

@@ -46,6 +46,8 @@ class Plan:
     """What the rows must amount to."""
     origin: Mapping[str, Any]
     """What the file is made from, written into it."""
+    level: int = 3
+    """How hard zstd tries."""
 
 
 def write_segment(connection: duckdb.DuckDBPyConnection, layout: Layout, plan: Plan) -> Segment:
@@ -117,7 +119,7 @@ def now_us() -> int:
 
 def _copy(connection: duckdb.DuckDBPyConnection, plan: Plan, draft: Path) -> int:
     statement = (
-        f"COPY ({plan.query}) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3, "
+        f"COPY ({plan.query}) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {plan.level}, "
         f"ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '32MB', KV_METADATA {{{METADATA_KEY}: {quote(json.dumps(plan.origin))}}})"
     )
     answer = connection.execute(statement).fetchone()

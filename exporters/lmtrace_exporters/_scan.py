@@ -20,7 +20,9 @@ from lmtrace._schema import SCHEMA_VERSION
 from lmtrace_exporters._line import is_intact, lost_newline
 from lmtrace_exporters._rowsql import unknown_keys
 
-_THIS_VERSION: Final = b'"schema_version":%d,' % SCHEMA_VERSION
+THIS_VERSION: Final = b'"schema_version":%d,' % SCHEMA_VERSION
+"""In lines that have no keys but those this version knows."""
+
 _READING: Final = (
     os.O_RDONLY
     | getattr(os, "O_CLOEXEC", 0)
@@ -154,7 +156,7 @@ def _extend(known: Scan, data: bytes) -> Scan:
         line = data[start:end]
         if is_intact(line):
             rows += 1
-            if _THIS_VERSION not in line:  # parsing every line would triple the cost
+            if THIS_VERSION not in line:  # parsing every line would triple the cost
                 unknown |= _unknown(line)
         else:
             bad.append(Bad(known.end + start, known.end + end + 1))
