@@ -55,7 +55,8 @@ class DuckDBExporter(Batching):
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._path.is_dir():
             raise IsADirectoryError(f"{self._path} is a folder")
-        remove_stale(self._path.parent)
+        if not self._prepared:
+            remove_stale(self._path.parent)
 
     def _write(self, records: list[Record]) -> None:
         self._prepare()

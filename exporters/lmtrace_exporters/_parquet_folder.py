@@ -55,7 +55,10 @@ class ParquetExporter(Batching):
     def _prepare(self) -> None:
         for name in FOLDERS.values():
             (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove_stale(self._folder)
+            if not self._prepared:
+                remove_stale(self._folder / name, ".*.parquet.tmp")
+        if not self._prepared:
+            remove_stale(self._folder)
 
     def _write(self, records: list[Record]) -> None:
         self._prepare()

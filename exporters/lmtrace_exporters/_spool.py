@@ -61,9 +61,9 @@ def spooled(records: Iterable[Record], folder: Path) -> Iterator[Spool]:
         spool.path.unlink(missing_ok=True)
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove what killed processes left behind."""
-    for path in folder.glob(f"{_MARK}*"):
+def remove_stale(folder: Path, pattern: str = f"{_MARK}*") -> None:
+    """Remove what processes that were killed long ago left behind."""
+    for path in folder.glob(pattern):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.unlink()

@@ -377,6 +377,23 @@ def test_killed(name: str, tmp_path: Path, make_sink: MakeSink, start: Callable[
     assert uuids(_rows(again))[-1] == "next"
 
 
+@pytest.mark.parametrize("name", ["duckdb", "parquet"])
+def test_left_behind(name: str, tmp_path: Path, make_sink: MakeSink, make: MakeCall) -> None:
+    """What a process killed long ago left behind goes; what another one is writing now stays."""
+    make_sink(name).shutdown()
+    folder = tmp_path / "new" / ("target/calls" if name == "parquet" else ".")
+    folder.mkdir(parents=True)
+    pattern = ".1-2-ab.parquet.tmp" if name == "parquet" else ".lmtrace-spool-2-ab.jsonl"
+    old, current = folder / pattern, folder / pattern.replace("ab", "cd")
+    old.write_text("prompts")
+    os.utime(old, (1, 1))
+    current.write_text("prompts")
+    sink = make_sink(name)
+    sink.export([make("u1")])
+    sink.shutdown()
+    assert (old.exists(), current.exists()) == (False, True)
+
+
 def test_duckdb_turns(tmp_path: Path, make: MakeCall, start: Callable[..., Any]) -> None:
     """While another process has the database, records wait and a flush says no; afterwards they are written once."""
     sink = DuckDBExporter(tmp_path / "d.duckdb")

@@ -9,7 +9,17 @@ from typing import Any, assert_type
 
 import lmtrace
 from lmtrace import testing as lmtrace_testing
-from lmtrace_exporters import History, InMemoryExporter, Problem, StoreExporter, open_history
+from lmtrace_exporters import (
+    DuckDBExporter,
+    History,
+    InMemoryExporter,
+    JSONLExporter,
+    OTLPExporter,
+    ParquetExporter,
+    Problem,
+    StoreExporter,
+    open_history,
+)
 
 
 class Sink:
@@ -89,7 +99,14 @@ def reading(since: datetime) -> None:
         assert_type(history.problems, tuple[Problem, ...])
         history.sql("select model, sum(cost) from calls where model = ? group by 1", ["openai/gpt-4o-mini"]).fetchall()
     assert_type(open_history("store", since=since), History)
-    exporters: list[lmtrace.Exporter] = [StoreExporter("store"), InMemoryExporter()]
+    exporters: list[lmtrace.Exporter] = [
+        StoreExporter("store"),
+        InMemoryExporter(),
+        JSONLExporter("rows.jsonl"),
+        DuckDBExporter("calls.duckdb", seconds=0.5),
+        ParquetExporter("lake", seconds=5.0, size=1 << 20),
+        OTLPExporter("http://localhost:4318", content=True),
+    ]
     assert exporters
 
 
