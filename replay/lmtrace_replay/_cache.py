@@ -1,7 +1,7 @@
 """The cache of a process: answers by request, in memory and in the store's index, and the calls under way.
 
 Whatever fails in here is noted and the call goes on to the provider. What the index holds is what a row may hold: an answer
-from which redaction would take something stays in memory, and so does everything when rows keep no content.
+that a redactor of the user's would change stays in memory, and so does everything when rows keep no content.
 """
 
 from __future__ import annotations
@@ -93,10 +93,13 @@ class Cache:
         *,
         shared: bool = True,
     ) -> CachedAnswer | None:
-        """Keep an answer of the provider; None when it cannot be given again as it is. Never raises."""
+        """Keep an answer of the provider; None when it cannot be given again as it is. Never raises.
+
+        One that repeats a credential of its call is not kept: the record of a call with other ones would not know it.
+        """
         try:
             text = serialised(response, steps) if type(response) is LMResponse else None
-            if text is None:
+            if text is None or self._redactor.line(text, secrets) != text:
                 return None
             answer = parsed(text, self._time_ns())
             self.memory.put(key, answer)
@@ -104,19 +107,18 @@ class Cache:
             failures.note("keeping an answer in the cache", error)
             return None
         if shared and self.index is not None and len(text) <= LARGEST:
-            self._write(self.index, key, text, answer.created_ns, secrets)
+            self._write(self.index, key, text, answer.created_ns)
         return answer
 
-    def _write(self, index: Index, key: bytes, text: bytes, created_ns: int, secrets: Mapping[str, Any]) -> None:
+    def _write(self, index: Index, key: bytes, text: bytes, created_ns: int) -> None:
         try:
-            if self._may_be_written(text, secrets):
+            if self._may_be_written(text):
                 index.put(key, text, created_ns)
         except Exception as error:
             failures.note("writing the cache index", error)
 
-    def _may_be_written(self, text: bytes, secrets: Mapping[str, Any]) -> bool:
-        if self._redactor.line(text, secrets) != text:
-            return False
+    def _may_be_written(self, text: bytes) -> bool:
+        """Whether a row would hold it as it is."""
         if not self._redactor.custom:
             return True
         plain = orjson.loads(text)
