@@ -411,6 +411,30 @@ class TestSessions:
         assert here() == "0"
         tasks.stop(outer)
 
+    def test_sessions_side_by_side(self) -> None:
+        """Sessions of several threads come and go without disturbing each other's labels, and leave nothing."""
+        before = [vars(owner).get(name) for owner, name in PATCHED]
+        ready = threading.Barrier(6)
+        wrong: list[Any] = []
+
+        def work() -> None:
+            ready.wait(10)
+            for _ in range(30):
+                root = tasks.start()
+                with ThreadPoolExecutor(2) as pool:
+                    found = [here(), *pool.map(lambda _: here(), range(3)), asyncio.run(ahere())]
+                tasks.stop(root)
+                if [*found, here()] != ["0", "0.1", "0.2", "0.3", "0.4", None]:
+                    wrong.append(found)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert all(vars(owner).get(name) is old for (owner, name), old in zip(PATCHED, before, strict=True))
+
     def test_begun_in_a_task(self) -> None:
         """A session begun in an asyncio task has that task as its root, and none beside it."""
 
