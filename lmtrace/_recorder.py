@@ -312,6 +312,13 @@ class CallRecord:
         except Exception as failure:
             failures.note("noting an attempt", failure)
 
+    def answered_by(self, trace_id: str, span_id: str) -> None:
+        """Link the recorded call that answers this one, given the ids of its span."""
+        try:
+            self._span.add_link(trace.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True))
+        except Exception as failure:
+            failures.note("linking a recorded call", failure)
+
     def chunk(self, chunk: Any, read: Callable[[Any], LMChunk] | None = None) -> None:
         """Note that a chunk of a stream has arrived; `read` makes an `LMChunk` of it when the stream is over."""
         now = self._recorder.clock.perf_ns()

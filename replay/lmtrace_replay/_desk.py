@@ -97,9 +97,17 @@ class Desk:
             self._warn()
         if found is None and self.mode not in RECORDING:
             self._miss(request, asked)
-        if found is not None and found.response is None and found.error is None:
-            self._miss(request, asked, "error")
+        if found is not None:
+            self._note_hit(found, request, asked)
         return found
+
+    def _note_hit(self, found: Recording, request: LMRequest, asked: Asked) -> None:
+        if found.response is None and found.error is None:
+            self._miss(request, asked, "error")
+        if found.trace_id is not None and found.span_id is not None:  # cassettes know no ids
+            record = active_call()
+            if record is not None and record.request is request:
+                record.answered_by(found.trace_id, found.span_id)
 
     def _asked(self, request: LMRequest) -> Asked:
         """Key, path and scope of a request; the record of the call has them already, where there is one."""

@@ -15,6 +15,7 @@ import pytest
 import lmtrace
 from lmtrace import _serving
 from lmtrace._backend import AsyncChunkStream, ChunkStream
+from lmtrace.testing import capture
 from lmtrace_replay import Recording, ReplayMiss, ReplayRegression, Session, replay
 
 
@@ -542,6 +543,19 @@ class TestStore:
         with lmtrace.history() as history:
             rows = history.sql("select served_by, cost, billed_cost, cost_source from calls").fetchall()
         assert rows == [("replay", 0.25, 0.0, "test")]
+
+    def test_spans(self, provider: Provider) -> None:
+        """The span of a replayed call has no usage of its own, what was recorded beside it, and a link to the recorded span."""
+        with capture() as live, replay(mode="rewrite") as session:
+            lm_of(provider)("a")
+        with capture() as captured, replay(session.recordings, store=True):
+            lm_of(provider)("a")
+        (before,), (span,) = live.finished_spans, captured.finished_spans
+        assert [link.context.span_id for link in span.links] == [before.context.span_id]
+        assert span.attributes is not None
+        assert span.attributes["lmtrace.served_by"] == "replay"
+        assert span.attributes["lmtrace.recorded.usage.input_tokens"] == 3
+        assert "gen_ai.usage.input_tokens" not in span.attributes
 
     def test_redacted(self, tmp_path: Path, provider: Provider) -> None:
         """What a redactor took out of the stored requests does not keep live requests from finding them."""
