@@ -28,7 +28,7 @@ from lmtrace._keys import KEY_VERSION, request_key
 from lmtrace._visible import json_safe
 from lmtrace_replay._errors import CassetteError, CassetteTamperedError, CassetteVersionError
 from lmtrace_replay._ids import with_stable_ids
-from lmtrace_replay._lines import original, readable
+from lmtrace_replay._lines import joined, original, readable
 from lmtrace_replay._recording import Recording
 from lmtrace_replay._tidy import restored, tidy
 
@@ -146,7 +146,7 @@ def loads(text: bytes, where: str = "cassette", *, trust_keys: bool = False) -> 
     header = _header(document, where)
     check = not trust_keys and header.key_version == KEY_VERSION
     calls = enumerate(_calls(document, where), 1)
-    recordings = [_recording(entry, f"call {number} of {where}", check=check, tagged=tagged) for number, entry in calls]
+    recordings = [_recording(entry, number, where, check=check, tagged=tagged) for number, entry in calls]
     return Cassette(header=header, recordings=recordings, where=where)
 
 
@@ -213,17 +213,18 @@ def _calls(document: dict[str, Any], where: str) -> list[Any]:
     return calls
 
 
-def _recording(entry: Any, where: str, *, check: bool, tagged: bool) -> Recording:
+def _recording(entry: Any, number: int, where: str, *, check: bool, tagged: bool) -> Recording:
     try:
-        wire = original(entry)
+        wire = original(entry) if tagged else entry
+        if not tagged:
+            joined(wire)
         claimed = wire.pop("key", None)
         recording = restored(wire, tagged=tagged)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        _damaged(where, str(error) or type(error).__name__)
+        _damaged(f"call {number} of {where}", str(error) or type(error).__name__)
     if check and claimed is not None and claimed != recording.request_key:
-        file = where.partition(" of ")[2]
         raise CassetteTamperedError(
-            f"{where} was edited: its request is not the one its key was made of; undo the edit, or accept it with: "
-            f"lmtrace cassette rekey {file}"
+            f"call {number} of {where} was edited: its request is not the one its key was made of; undo the edit, or accept it with: "
+            f"lmtrace cassette rekey {where}"
         )
     return recording

@@ -72,6 +72,37 @@ def original(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def joined(value: dict[str, Any], depth: int = 0) -> None:
+    """What `original` does, in place and in half the time, for an object that has no tags in it.
+
+    Raises:
+        TooDeepError: it is nested too deep.
+        ValueError: a text is damaged.
+    """
+    if depth > DEEPEST + 1:
+        raise TooDeepError(f"nested deeper than {DEEPEST} levels")
+    for name, item in value.items():
+        kind = type(item)
+        if kind is dict:
+            joined(item, depth + 1)
+        elif kind is list:
+            value[name] = _joined_list(item, depth + 1)
+
+
+def _joined_list(items: list[Any], depth: int) -> Any:
+    if _is_lines(items):
+        return _joined(items)
+    if depth > DEEPEST + 1:
+        raise TooDeepError(f"nested deeper than {DEEPEST} levels")
+    for position, item in enumerate(items):
+        kind = type(item)
+        if kind is dict:
+            joined(item, depth + 1)
+        elif kind is list:
+            items[position] = _joined_list(item, depth + 1)
+    return items
+
+
 _NESTED: Final = frozenset({dict, list})
 
 

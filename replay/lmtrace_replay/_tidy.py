@@ -106,8 +106,8 @@ def restored(wire: dict[str, Any], *, tagged: bool = True) -> Recording:
         response=None if response is None else LMResponse.from_wire(decode(response)),
         error=None if error is None else RecordedError.from_wire(error),
         chunks=None if chunks is None else [_restored_chunk(chunk) for chunk in chunks],
-        path=_text_or_none(wire, "path"),
-        scope=_text_or_none(wire, "scope"),
+        path=_text_or_none(wire.get("path")),
+        scope=_text_or_none(wire.get("scope")),
         request_key=request_key(request),
     )
 
@@ -123,10 +123,9 @@ def _restored_chunk(wire: Any) -> RecordedChunk:
     return RecordedChunk(text=wire) if isinstance(wire, str) else RecordedChunk.from_wire(_wire.decode(wire))
 
 
-def _text_or_none(wire: dict[str, Any], name: str) -> str | None:
-    value = wire.get(name)
+def _text_or_none(value: Any) -> str | None:
     if value is not None and type(value) is not str:
-        raise ValueError(f"{name} must be a text")
+        raise ValueError("path and scope must be texts")
     return value
 
 
