@@ -33,6 +33,7 @@ HELPERS = {
     "lmtrace_exporters": {"lmtrace", "orjson", "opentelemetry"},
     "lmtrace_replay": {"lmtrace", "orjson", "platformdirs"},
     "lmtrace_replay.plugin": {"pytest"},
+    "lmtrace_replay._forecast": {"pytest"},
     "lmtrace_replay._plan": {"pytest"},
     "lmtrace_replay._replay_test": {"pytest", "lmtrace"},
     "lmtrace_replay._snapshots": {"pytest"},

@@ -77,6 +77,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         names.insert(max(wider, default=-1) + 1, "lm_replay")
 
 
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Say what recording again will cost, before it is spent."""
+    if config.getoption("lmtrace_mode") != "rewrite":
+        return []
+    from lmtrace_replay._forecast import forecast
+
+    line = forecast(items)
+    return [line] if line is not None else []
+
+
 @pytest.fixture
 def lm_replay(request: pytest.FixtureRequest) -> Iterator[ReplayTest]:
     """The replay of this test: `calls`, `cost`, `misses`; begins here and ends with the test's body."""

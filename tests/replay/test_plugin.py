@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lmtrace.testing import LoopbackProvider
 from lmtrace_replay import plugin
 from lmtrace_replay._desk import MODES
 
@@ -105,7 +106,9 @@ def test_recording_again_changes_nothing(run: Run, pytester: pytest.Pytester) ->
     """The same answers recorded again are the same bytes, in either mode that records."""
     pytester.makepyfile(test_it=ONE)
     before = record(run, pytester)
-    run("--lmtrace-mode=rewrite").assert_outcomes(passed=1)
+    done = run("--lmtrace-mode=rewrite")
+    done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(["lmtrace: recording again*1 recorded call of these tests cost $0.00010 last time"])
     assert asked(pytester) == ["hello"]
     assert kept(pytester) == before
     run("--lmtrace-mode=record-missing").assert_outcomes(passed=1)
@@ -611,3 +614,75 @@ def test_it():
 """
     )
     run().assert_outcomes(passed=1)
+
+
+def test_unittest(run: Run, pytester: pytest.Pytester) -> None:
+    """Methods of a `unittest.TestCase` replay too, and a swallowed miss fails them."""
+    pytester.makepyfile(
+        test_it="""
+import unittest
+import pytest
+
+@pytest.mark.lmtrace
+class TestAll(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def model(self, lm):
+        self.lm = lm
+
+    def test_one(self):
+        self.assertEqual(self.lm("hello"), ["HELLO"])
+
+    def test_swallowed(self):
+        try: self.lm("x")
+        except BaseException: pass
+"""
+    )
+    run("--lmtrace-mode=record-missing").assert_outcomes(passed=2)
+    run().assert_outcomes(passed=2)
+    (pytester.path / "__snapshots__" / "test_it" / "TestAll.test_swallowed.cassette").unlink()
+    run().assert_outcomes(passed=1, failed=1)
+
+
+LITELLM = """
+import litellm
+import pytest
+from litellm import completion
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+@pytest.mark.lmtrace
+def test_sync():
+    assert completion("openai/gpt-4o-mini", MESSAGES).choices[0].message.content == "one"
+
+@pytest.mark.lmtrace
+async def test_async():
+    answer = await litellm.acompletion("openai/gpt-4o-mini", MESSAGES)
+    assert answer.choices[0].message.content == "two"
+
+@pytest.mark.lmtrace
+def test_stream():
+    chunks = completion("openai/gpt-4o-mini", MESSAGES, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "three"
+
+@pytest.mark.lmtrace
+def test_error():
+    with pytest.raises(litellm.exceptions.BadRequestError):
+        completion("openai/gpt-4o-mini", MESSAGES, num_retries=0)
+"""
+
+
+@pytest.mark.slow
+def test_litellm_as_it_is(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that calls LiteLLM and knows nothing of lmtrace is recorded, and replayed when there is no provider."""
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    pytester.makepyfile(test_it=LITELLM)
+    with LoopbackProvider() as provider:
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_base)
+        for text in ("one", "two", "three"):
+            provider.reply(text)
+        provider.fail(status=400)
+        run("--lmtrace-mode=record-missing").assert_outcomes(passed=4)
+    assert len(kept(pytester)) == 4
+    done = run()
+    done.assert_outcomes(passed=4)
+    done.stdout.fnmatch_lines(["lmtrace: 4 replayed*"])
