@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lmtrace_replay._desk import Desk as Desk
     from lmtrace_replay._desk import Mode as Mode
     from lmtrace_replay._desk import Stale as Stale
+    from lmtrace_replay._errors import CassetteError as CassetteError
+    from lmtrace_replay._errors import CassetteSecretError as CassetteSecretError
+    from lmtrace_replay._errors import CassetteTamperedError as CassetteTamperedError
+    from lmtrace_replay._errors import CassetteVersionError as CassetteVersionError
     from lmtrace_replay._matching import Recordings as Recordings
     from lmtrace_replay._miss import Miss as Miss
     from lmtrace_replay._miss import ReplayMiss as ReplayMiss
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Cache": "_cache",
     "CacheBackend": "_cache_backend",
+    "CassetteError": "_errors",
+    "CassetteSecretError": "_errors",
+    "CassetteTamperedError": "_errors",
+    "CassetteVersionError": "_errors",
     "Desk": "_desk",
     "Miss": "_miss",
     "Mode": "_desk",
@@ -52,6 +60,10 @@ _HOMES = {
 __all__ = [
     "Cache",
     "CacheBackend",
+    "CassetteError",
+    "CassetteSecretError",
+    "CassetteTamperedError",
+    "CassetteVersionError",
     "Desk",
     "Miss",
     "Mode",
