@@ -19,6 +19,10 @@ def killed_after(process: subprocess.Popen[str], seconds: float) -> set[str]:
     while chunk := os.read(fd, 1 << 20):
         data += chunk
     process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()  # a thousand processes would leave more than `select` can take
+    process.stdin = process.stdout = None
     return set(data.decode().split("\n")[:-1])
 
 
