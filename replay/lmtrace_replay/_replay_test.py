@@ -53,6 +53,8 @@ class ReplayTest:
         self._session = self._new_session()
         self._guard = SocketGuard(self._plan.allow)
         self._is_running = False
+        self.has_passed = False
+        """Whether the test's body has, and so has compared all that it compares."""
         self.tally = Tally()
         """The counts of this test, once it is over."""
 
@@ -137,6 +139,7 @@ class ReplayTest:
             self._write() if self._plan.records else self._check()
         except CassetteError as error:
             self._fail(str(error))
+        self.has_passed = True
 
     def abandon(self) -> None:
         """End a test whose body never ran, or leave one that has ended as it is."""

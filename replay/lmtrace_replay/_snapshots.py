@@ -73,6 +73,30 @@ def transcript_assertion(item: pytest.Item, *, write: bool = False) -> SnapshotA
     return assertion
 
 
+def keep_files(item: pytest.Item) -> None:
+    """Leave the files of a test as they are whose fixtures failed before it had a replay."""
+    try:
+        _require_syrupy(item.config)
+    except pytest.UsageError:
+        return
+    from lmtrace_replay._syrupy import CassetteExtension, TranscriptExtension
+
+    for extension in (CassetteExtension, TranscriptExtension):
+        keep_rest(_assertion(item, extension))
+
+
+def keep_rest(assertion: SnapshotAssertion) -> None:
+    """Leave the files as they are that a test has, and did not get to compare with anything."""
+    while (content := _content(_place(assertion))) is not None:
+        _ = assertion == Verbatim(content.decode("utf-8", "replace"))
+
+
+class Verbatim(str):
+    """The text of a file, in the place of what it is made from."""
+
+    __slots__ = ()
+
+
 class _OwnFile:
     is_own = True
 
@@ -81,8 +105,7 @@ class _OwnFile:
         from lmtrace_replay._syrupy import CassetteExtension
 
         self._assertion = _assertion(item, CassetteExtension)
-        location = self._assertion.extension.get_location(test_location=self._assertion.test_location, index=0)
-        self.path = Path(location)
+        self.path = _place(self._assertion)
         self._is_settled = False
 
     def read(self) -> bytes | None:
@@ -94,9 +117,8 @@ class _OwnFile:
         return bool(self._assertion == text)
 
     def keep(self) -> None:
-        content = None if self._is_settled else self.read()
-        if content is not None:
-            self.settle(content.decode("utf-8", "surrogateescape"))
+        if not self._is_settled:
+            keep_rest(self._assertion)
 
 
 class _NamedFile:
@@ -117,6 +139,12 @@ class _NamedFile:
 
     def keep(self) -> None:
         """Nobody else looks after it."""
+
+
+def _place(assertion: SnapshotAssertion) -> Path:
+    """Where the next comparison looks."""
+    location = assertion.extension.get_location(test_location=assertion.test_location, index=assertion.num_executions)
+    return Path(location)
 
 
 def _content(path: Path) -> bytes | None:

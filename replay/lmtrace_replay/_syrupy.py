@@ -19,6 +19,7 @@ from lmtrace._entry import HistoryEntry
 from lmtrace_replay._cassette import write_text
 from lmtrace_replay._format import in_order
 from lmtrace_replay._names import file_stem
+from lmtrace_replay._snapshots import Verbatim
 from lmtrace_replay._transcript import transcript
 
 
@@ -84,6 +85,8 @@ class TranscriptExtension(_TextFile):
     file_extension = "lmtx"
 
     def serialize(self, data: Any, *, matcher: Any = None, **_: Any) -> str:
+        if isinstance(data, Verbatim):
+            return str(data)
         calls = list(getattr(data, "calls", data))
         if all(isinstance(call, HistoryEntry) for call in calls):
             calls = in_order(calls)  # threads and tasks end as they please

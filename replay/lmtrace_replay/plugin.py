@@ -105,11 +105,27 @@ def lm_replay(request: pytest.FixtureRequest) -> Iterator[ReplayTest]:
 
 
 @pytest.fixture
-def lm_transcript(request: pytest.FixtureRequest, lm_replay: ReplayTest) -> SnapshotAssertion:
+def lm_transcript(request: pytest.FixtureRequest, lm_replay: ReplayTest) -> Iterator[SnapshotAssertion]:
     """Compare what was asked with the transcript of the last run: ``assert lm_replay.calls == lm_transcript``."""
-    from lmtrace_replay._snapshots import transcript_assertion
+    from lmtrace_replay._snapshots import keep_rest, transcript_assertion
 
-    return transcript_assertion(request.node, write=lm_replay.records)
+    assertion = transcript_assertion(request.node, write=lm_replay.records)
+    yield assertion
+    if not lm_replay.has_passed:
+        keep_rest(assertion)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep the files of a test whose fixtures fail before its replay begins."""
+    try:
+        return (yield)
+    except BaseException:
+        if "lm_replay" in getattr(item, "fixturenames", ()) and _replay_key not in item.stash:
+            from lmtrace_replay._snapshots import keep_files
+
+            keep_files(item)
+        raise
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

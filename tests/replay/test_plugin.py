@@ -490,6 +490,40 @@ def test_it(lm, lm_replay, lm_transcript):
     done.stdout.fnmatch_lines(["*-     Be brief.*", "*+     Be kind.*"])
 
 
+def test_failing_tests_keep_all_their_files(run: Run, pytester: pytest.Pytester) -> None:
+    """A test that fails before it compares anything, or before it begins, keeps transcript and cassette."""
+    test = """
+import pytest
+
+@pytest.fixture(scope="module")
+def service():
+    pass
+
+def test_body(lm, lm_replay, lm_transcript):
+    lm("one")
+    assert lm_replay.calls == lm_transcript
+    lm("two")
+    assert lm_replay.calls == lm_transcript
+
+def test_fixture(service, lm, lm_replay, lm_transcript):
+    lm("one")
+    assert lm_replay.calls == lm_transcript
+
+@pytest.mark.lmtrace
+def test_fine(lm):
+    lm("fine")
+"""
+    pytester.makepyfile(test_it=test)
+    run("--lmtrace-mode=record-missing").assert_outcomes(passed=3)
+    before = kept(pytester)
+    assert len(before) == 6
+    pytester.makepyfile(test_it=test.replace("    pass", "    raise OSError").replace('lm("two")', 'lm("changed")'))
+    done = run("--snapshot-update")
+    done.assert_outcomes(passed=1, failed=1, errors=1)
+    done.stdout.no_fnmatch_line("*snapshot unused*")
+    assert kept(pytester) == before
+
+
 def test_transcripts_of_threads(run: Run, pytester: pytest.Pytester) -> None:
     """The order of a transcript is that of the tasks, not the one in which they happened to end."""
     pytester.makepyfile(
