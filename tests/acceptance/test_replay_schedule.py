@@ -60,6 +60,7 @@ def test_each_task_gets_its_own_answers(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_ten_thousand_calls(folder: Path) -> None:
     """The same with a part of the calls going over HTTP to a provider, which is gone when they are replayed."""
     cassettes = []
@@ -71,8 +72,7 @@ def test_ten_thousand_calls(folder: Path) -> None:
         cassettes.append((folder / "c.cassette").read_bytes())
         assert recorded["asked"] == 10_000 - TASKS
     assert cassettes[0] == cassettes[1]
-    for seed in (6, 7):
-        check(run(folder, "replay", 10_000, seed, provider.openai_base), recorded, 10_000)
+    check(run(folder, "replay", 10_000, 6, provider.openai_base), recorded, 10_000)
 
 
 def check(replayed: dict[str, Any], recorded: dict[str, Any], calls: int) -> None:
