@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lmtrace_exporters._catalog import Segment
 from lmtrace_exporters._rowsql import empty_sql, parquet_sql, union_sql
@@ -37,10 +37,17 @@ class Search:
     """How many rows are enough."""
 
     def sql(self, source: str) -> str:
-        """Return the query for the newest rows of a source; the first column is their time, the second their uuid."""
+        """Return the query for time and uuid of the newest rows of a source."""
         return (
-            f"SELECT timestamp, uuid, {self.columns} FROM ({source}) WHERE {self.where} "
+            f"SELECT timestamp, uuid FROM ({source}) WHERE {self.where} "
             f"ORDER BY timestamp DESC, uuid DESC LIMIT {self.count}"
+        )
+
+    def rows_sql(self, source: str) -> str:
+        """Return the query for the columns of rows that were found."""
+        return (
+            f"SELECT timestamp, uuid, {self.columns} FROM ({source}) WHERE timestamp BETWEEN $first AND $last "
+            "AND list_contains($moments, timestamp) AND list_contains($uuids, uuid)"
         )
 
 
@@ -58,16 +65,38 @@ def newest_that_fit(
     Raises:
         duckdb.Error: the condition is wrong, or a file went away.
     """
+    found: list[_Hit] = []
+    for source, newest_later in _sources(journals, segments):
+        hits = connection.sql(search.sql(source), params=search.params).fetchall()
+        found = sorted([*found, *(_Hit(moment, uuid, source) for moment, uuid in hits)], reverse=True)[: search.count]
+        if len(found) == search.count and (newest_later is None or found[-1].moment > newest_later):
+            break
+    return _whole(connection, search, found, journals)
+
+
+class _Hit(NamedTuple):
+    """A row that fits: reading the rest of every row on the way there would cost more than the search."""
+
+    moment: datetime
+    uuid: str
+    source: str
+
+
+def _whole(
+    connection: duckdb.DuckDBPyConnection, search: Search, found: list[_Hit], empty: str
+) -> tuple[list[str], list[str], list[tuple[Any, ...]]]:
     columns: list[str] = []
     types: list[str] = []
-    found: list[tuple[Any, ...]] = []
-    for source, newest_later in _sources(journals, segments):
-        result = connection.sql(search.sql(source), params=search.params)
+    rows: list[tuple[Any, ...]] = []
+    for source in dict.fromkeys(hit.source for hit in found) or [empty]:
+        hits = [hit for hit in found if hit.source == source]
+        moments = [hit.moment for hit in hits] or [datetime.fromtimestamp(0, UTC)]
+        params = {"first": min(moments), "last": max(moments), "moments": moments, "uuids": [hit.uuid for hit in hits]}
+        result = connection.sql(search.rows_sql(source), params=params)
         columns, types = result.columns[2:], [str(type_) for type_ in result.types[2:]]
-        found = sorted([*found, *result.fetchall()], key=lambda row: row[:2], reverse=True)[: search.count]
-        if len(found) == search.count and (newest_later is None or found[-1][0] > newest_later):
-            break
-    return columns, types, [row[2:] for row in found]
+        wanted = {hit[:2] for hit in hits}
+        rows += (row for row in result.fetchall() if row[:2] in wanted)
+    return columns, types, [row[2:] for row in sorted(rows, key=lambda row: row[:2], reverse=True)]
 
 
 def _sources(journals: str, segments: Iterable[tuple[Segment, Path]]) -> Iterator[tuple[str, datetime | None]]:
