@@ -43,7 +43,7 @@ def stats(*, as_json: bool, store: Path | None) -> None:
     with opened(store) as history:
         served = rows(history, _SERVED)[0]
     path = store_path(store)
-    with _index(path) as index:
+    with opened_index(path) as index:
         found = index.figures()
     report = _Report(_settings(), found, served)
     if as_json:
@@ -92,7 +92,7 @@ class _Report:
 def clear(*, yes: bool, as_json: bool, store: Path | None) -> None:
     """Remove all answers from the store's index; the history stays."""
     path = store_path(store)
-    with _index(path) as index:
+    with opened_index(path) as index:
         if not yes and not as_json:
             click.confirm(f"Remove {plural(index.figures().entries, 'answer')} from {path}?", abort=True, err=True)
         removed = index.clear()
@@ -112,7 +112,7 @@ def rebuild(*, as_json: bool, store: Path | None) -> None:
     from lmtrace_replay._rebuild import rebuild
 
     path = store_path(store)
-    with _index(path) as index:
+    with opened_index(path) as index:
         try:
             found = rebuild(path, index)
         except (StoreError, OSError) as error:
@@ -125,7 +125,7 @@ def rebuild(*, as_json: bool, store: Path | None) -> None:
 
 
 @contextmanager
-def _index(store: Path) -> Iterator[Index]:
+def opened_index(store: Path) -> Iterator[Index]:
     """The index of `store`.
 
     Raises:

@@ -19,7 +19,7 @@ from lmtrace._cli._text import plural
 @json_option
 @store_option
 def command(*, force: bool, as_json: bool, store: Path | None) -> None:
-    """Make a lost or damaged catalog again from the segments; no row is touched."""
+    """Make a lost or damaged catalog again from the segments, and the cache's index from the rows; no row is touched."""
     path = existing_store(store)
     from lmtrace_exporters import StoreError, rebuild_catalog
 
@@ -27,10 +27,31 @@ def command(*, force: bool, as_json: bool, store: Path | None) -> None:
         report = rebuild_catalog(path, force=force)
     except (StoreError, OSError) as error:
         raise EnvironmentFailure(str(error)) from None
+    answers = _fill_index(path) if (path / "index.sqlite").exists() else None
     if as_json:
-        print_json([asdict(report)])
+        print_json([{**asdict(report), "answers": answers}])
     elif not report.ran:
         note("a compaction is running; try again when it has ended")
     else:
         found = f"{plural(report.segments, 'segment')}, {plural(report.rows, 'row')}"
         click.echo(f"{'made again' if report.rebuilt else 'sound, left as it is'}: {found}")
+        if answers is not None:
+            click.echo(f"the cache's index has {plural(answers, 'answer')}")
+
+
+def _fill_index(store: Path) -> int:
+    """Fill the cache's index from the history and return how many answers it has.
+
+    Raises:
+        Failure: it cannot be read or written.
+    """
+    from lmtrace._cli.cache import opened_index
+    from lmtrace_exporters import StoreError
+    from lmtrace_replay._rebuild import rebuild
+
+    with opened_index(store) as index:
+        try:
+            rebuild(store, index)
+        except (StoreError, OSError) as error:
+            raise EnvironmentFailure(str(error)) from None
+        return index.figures().entries

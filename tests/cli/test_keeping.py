@@ -97,6 +97,13 @@ def test_rebuild(lmtrace: Command, segments: Path) -> None:
     assert json.loads(lmtrace("verify", "--json").stdout)["rows"] == 6
 
 
+def test_rebuild_fills_the_cache(lmtrace: Command, segments: Path) -> None:
+    """The cache's index, where there is one, is filled again, too; a store without one gets none."""
+    assert json.loads(lmtrace("rebuild-index", "--json").stdout)["answers"] is None
+    (segments / "index.sqlite").touch()
+    assert lmtrace("rebuild-index").stdout.splitlines()[1].startswith("the cache's index has ")
+
+
 @pytest.mark.parametrize("arguments", [["gc", "--max-size", "0"], ["backup", "copy"], ["verify"], ["rebuild-index"]])
 def test_no_store(lmtrace: Command, tmp_path: Path, arguments: list[str]) -> None:
     """Without a store they end with 3 and make none."""
