@@ -19,7 +19,7 @@ AT_IMPORT = {
     "lmtrace._cli": (*HEAVY, "lmtrace_exporters", "lmtrace_replay"),
     "lmtrace.integrations": HEAVY,
     "lmtrace_exporters": (*HEAVY, "lmtrace_replay"),
-    "lmtrace_replay": ("duckdb", "pyarrow", "pytest", "syrupy", "lmtrace_exporters"),
+    "lmtrace_replay": ("sqlite3", "duckdb", "pyarrow", "pytest", "syrupy", "lmtrace_exporters"),
     "lmtrace_replay.plugin": (*HEAVY, "syrupy", "orjson", "lmtrace", "lmtrace_exporters"),  # in every run of pytest
 }
 """What must not be in `sys.modules` after a bare import."""
