@@ -7,16 +7,20 @@ AGENT := .venv-agent
 PHOENIX := .venv-phoenix
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
-.PHONY: help demo test lint format types bench lock wheel phoenix clean
+DSPY := 3.2.1 3.3.1 3.4.1
+.PHONY: help demo test test-dspy lint format types bench lock wheel phoenix clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.ready  ## first LM calls as a trace, as rows and as money; no key, no network
 	@$(BIN)/lmtrace demo $(ARGS)
 
 test: $(VENV)/.ready $(AGENT)/.ready  ## the quick suite; ARGS="-m slow" for the other one
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-dspy: $(DSPY:%=.venv-dspy-%/.ready)  ## the tests of DSPy programs, on each version that is supported
+	@set -e; for version in $(DSPY); do echo "== DSPy $$version"; .venv-dspy-$$version/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS) tests/dspy; done
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -39,6 +43,9 @@ lock:  ## resolve requirements/*.txt anew (needs uv)
 	uv pip compile $(LOCK) --group lint -c requirements/test.txt -o requirements/lint.txt
 	uv pip compile $(LOCK) requirements/agent.in -o requirements/agent.txt
 	uv pip compile $(LOCK) requirements/phoenix.in -o requirements/phoenix.txt
+	for version in $(DSPY); do \
+		echo "dspy==$$version" | uv pip compile $(LOCK) --group test -c requirements/test.txt pyproject.toml - \
+			-o requirements/dspy-$$version.txt || exit 1; done
 LOCK := --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
 
 wheel: $(VENV)/.ready  ## build dist/*.whl
@@ -48,7 +55,7 @@ wheel: $(VENV)/.ready  ## build dist/*.whl
 phoenix: $(PHOENIX)/.ready  ## the Arize Phoenix that one slow test reads spans back from (600 MB)
 
 clean:  ## remove environments, caches and builds
-	rm -rf .venv .venv-agent .venv-phoenix dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-agent .venv-phoenix .venv-dspy-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.ready: requirements/test.txt pyproject.toml .ci/venv
@@ -62,6 +69,10 @@ $(VENV)/.lint: requirements/lint.txt $(VENV)/.ready
 
 $(AGENT)/.ready: requirements/agent.txt .ci/venv
 	@.ci/venv $(AGENT) requirements/agent.txt
+	@touch $@
+
+.venv-dspy-%/.ready: requirements/dspy-%.txt pyproject.toml .ci/venv
+	@.ci/venv .venv-dspy-$* requirements/dspy-$*.txt -e .
 	@touch $@
 
 $(PHOENIX)/.ready: requirements/phoenix.txt .ci/venv

@@ -89,6 +89,8 @@ class HistoryEntry(Mapping[str, Any]):
 
     served_by: ServedBy = "provider"
     request_key: str | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the framework says of the call: with DSPy `adapter` and `signature`."""
     attempts: int = 1
     streamed: bool = False
     thread: str = ""

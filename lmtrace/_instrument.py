@@ -4,17 +4,24 @@ from __future__ import annotations
 
 
 def instrument() -> None:
-    """Record every call made through LiteLLM from now on, whichever way and whenever it is imported.
+    """Record every call made through LiteLLM and DSPy from now on, whichever way and whenever they are imported.
 
-    Idempotent, and costs nothing until LiteLLM is imported. Calls through `lmtrace.LM` are recorded anyway and once.
+    Of a DSPy program its modules, adapters, tools, evaluations and compilations are recorded too, as steps around the
+    calls. Idempotent, and costs nothing until one of the two is imported. Calls through `lmtrace.LM` are recorded anyway
+    and once.
+
+    Raises:
+        LMTraceError: the installed DSPy is not supported; LiteLLM is instrumented all the same.
     """
-    from lmtrace.integrations import litellm
+    from lmtrace.integrations import dspy, litellm
 
     litellm.instrument()
+    dspy.instrument()
 
 
 def uninstrument() -> None:
     """Undo `instrument`."""
-    from lmtrace.integrations import litellm
+    from lmtrace.integrations import dspy, litellm
 
     litellm.uninstrument()
+    dspy.uninstrument()

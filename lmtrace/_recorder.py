@@ -126,6 +126,9 @@ def key_of(request: LMRequest) -> str:
 _Chunk = tuple[int, Any, "Callable[[Any], LMChunk] | None"]
 
 
+_NO_DETAILS: Final[Mapping[str, str]] = {}
+
+
 class Recorder:
     """Everything a call is recorded with. Immutable; new settings make a new recorder."""
 
@@ -204,7 +207,7 @@ class CallRecord:
     """One call in flight. Every method is safe whatever happens; none raises into the call."""
 
     __slots__ = (
-        "_asked", "_attempts", "_chunks", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_run",
+        "_asked", "_attempts", "_chunks", "_details", "_done", "_first_chunk_ns", "_parent_span_id", "_recorder", "_run",
         "_run_info", "_secrets", "_server", "_shape", "_span", "_start_ns", "_start_perf", "_token", "entry", "path",
         "request", "request_key", "scope",
     )  # fmt: skip
@@ -231,6 +234,7 @@ class CallRecord:
         self._run: Run | None = None
         self._run_info: RunInfo | None = None
         self.scope: str | None = None
+        self._details: Mapping[str, str] = _NO_DETAILS
         self._shape: Shape | None = None
         self._token: Any = None
 
@@ -240,6 +244,7 @@ class CallRecord:
         run = self._run = _scope.current_run()
         self._run_info = run.info if run is not None else self._recorder.process_run
         self.scope = _scope.scope()
+        self._details = _scope.details()
         self.path = _paths.current()
         recorder, request = self._recorder, self.request
         shape = self._shape = shape_of(request)
@@ -274,7 +279,8 @@ class CallRecord:
                 scope=self.scope,
                 run=self._run_info,
                 compat=self._recorder.settings.compat,
-            ),
+            )
+            | {names.DSPY_PREFIX + name: value for name, value in self._details.items()},
             start_time=self._start_ns,
         )
         self._span = span if has_identity(span, around) else local_span(around)
@@ -300,6 +306,13 @@ class CallRecord:
         """Make the span current; returns what detaching needs."""
         here = otel_context.set_value(names.INFERENCE_CONTEXT_KEY, self, trace.set_span_in_context(self._span))
         return otel_context.attach(here)
+
+    def note(self, attributes: Mapping[str, Any]) -> None:
+        """Say more about the call on its span; no content."""
+        try:
+            self._span.set_attributes(attributes)
+        except Exception as failure:
+            failures.note("noting more of a call", failure)
 
     def attempt(self, error: BaseException, delay: float | None = None) -> None:
         """Note that an attempt failed and another follows after `delay` seconds."""
@@ -426,6 +439,7 @@ class CallRecord:
             outputs=[] if response is None else dspy_outputs(response.outputs),
             served_by=served_by,
             request_key=self.request_key,
+            details=self._details,
             attempts=self._attempts,
             streamed=self.request.stream,
             thread=threading.current_thread().name,

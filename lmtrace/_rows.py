@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ import orjson
 
 from lmtrace import _wire
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._entry import HistoryEntry, RunInfo
+from lmtrace._entry import HistoryEntry, RunInfo, isoformat
 from lmtrace._keys import plain_messages
 from lmtrace._parameters import identifier
 from lmtrace._providers import identity
@@ -26,6 +27,8 @@ from lmtrace._serving import TimedChunk
 from lmtrace._version import __version__
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from lmtrace._shape import Shape
 
 HOST: Final = platform.node()
@@ -136,6 +139,31 @@ def _identity(entry: HistoryEntry, shape: Shape) -> dict[str, Any]:
         row["request_key"] = entry.request_key
     if entry.run is not None:
         add_run(row, entry.run)
+    row.update(entry.details)
+    return row
+
+
+def span_columns(
+    span: SpanContext, parent: SpanContext, start_ns: int, duration_ms: float, error: BaseException | None
+) -> dict[str, Any]:
+    """The columns that every stored span has: its identity, its times and how it ended."""
+    row: dict[str, Any] = {
+        "kind": "span",
+        "span_id": f"{span.span_id:016x}",
+        "trace_id": f"{span.trace_id:032x}",
+        "timestamp": isoformat(start_ns),
+        "duration_ms": duration_ms,
+        "status": "ok" if error is None else "error",
+        "schema_version": SCHEMA_VERSION,
+        "lmtrace_version": __version__,
+        "host": HOST,
+        "pid": os.getpid(),
+        "thread": threading.current_thread().name,
+    }
+    if parent.is_valid:
+        row["parent_span_id"] = f"{parent.span_id:016x}"
+    if error is not None:
+        row["error_type"] = type(error).__qualname__
     return row
 
 

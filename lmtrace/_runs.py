@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,13 +14,11 @@ from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from lmtrace import _recorder, _scope, _wire
 from lmtrace import _semconv as names
-from lmtrace._entry import HistoryEntry, RunInfo, isoformat
+from lmtrace._entry import HistoryEntry, RunInfo
 from lmtrace._exporter import Record
 from lmtrace._failures import failures
 from lmtrace._local_span import has_identity, local_span
-from lmtrace._rows import HOST, add_run
-from lmtrace._schema import SCHEMA_VERSION
-from lmtrace._version import __version__
+from lmtrace._rows import add_run, span_columns
 
 
 class Run:
@@ -115,26 +112,10 @@ class Run:
         recorder.export(record)
 
     def _line(self, duration_ms: float, error: BaseException | None) -> bytes:
-        context = self._span.get_span_context()
-        row: dict[str, Any] = {
-            "kind": "span",
-            "span_id": f"{context.span_id:016x}" if context.is_valid else self.id,
-            "trace_id": self.trace_id,
-            "parent_span_id": f"{self._parent.span_id:016x}" if self._parent.is_valid else None,
-            "timestamp": isoformat(self._started_ns),
-            "duration_ms": duration_ms,
-            "name": self.name,
-            "span_kind": "run",
-            "status": "error" if error is not None else "ok",
-            "error_type": None if error is None else type(error).__qualname__,
-            "schema_version": SCHEMA_VERSION,
-            "lmtrace_version": __version__,
-            "host": HOST,
-            "pid": os.getpid(),
-            "thread": threading.current_thread().name,
-        }
+        row = span_columns(self._span.get_span_context(), self._parent, self._started_ns, duration_ms, error)
+        row |= {"name": self.name, "span_kind": "run"}
         add_run(row, self.info)
-        return _wire.dumps({key: value for key, value in row.items() if value is not None})
+        return _wire.dumps(row)
 
     def context(self, base: otel_context.Context) -> tuple[otel_context.Context, SpanContext]:
         """`base` with the run's span as parent, for calls made in threads that have no context of their own."""

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
 _modules: ContextVar[tuple[tuple[Any, str], ...]] = ContextVar("lmtrace.modules", default=())
 _active: list[Run] = []
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_details: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.details", default=_NOTHING)
 
 
 def current_run() -> Run | None:
@@ -90,6 +94,40 @@ def caller_module(module: Any, name: str | None = None) -> Iterator[None]:
 def caller_modules() -> tuple[Any, ...]:
     """The modules of the enclosing `caller_module` blocks, outermost first."""
     return tuple(module for module, _ in _modules.get())
+
+
+def details() -> Mapping[str, str]:
+    """What the framework around says of the calls made here: `adapter` and `signature`, columns of their rows."""
+    return _details.get()
+
+
+@contextmanager
+def detailed(**more: str) -> Iterator[None]:
+    """Say more about the LM calls of this block."""
+    token = _details.set({**_details.get(), **more})
+    try:
+        yield
+    finally:
+        _details.reset(token)
+
+
+class Carried:
+    """The run, the modules and the details of the place where it was made, to be entered by a worker thread."""
+
+    def __init__(self) -> None:
+        self._variables: Final[tuple[tuple[ContextVar[Any], Any], ...]] = tuple(
+            (variable, variable.get()) for variable in (_run, _modules, _details)
+        )
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make what was carried that of the calling code."""
+        tokens = [(variable, variable.set(value)) for variable, value in self._variables]
+        try:
+            yield
+        finally:
+            for variable, token in tokens:
+                variable.reset(token)
 
 
 def scope() -> str | None:

@@ -64,6 +64,16 @@ INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
 TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
+TOOL_NAME: Final = "gen_ai.tool.name"
+TOOL_TYPE: Final = "gen_ai.tool.type"
+TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+TOOL_RESULT: Final = "gen_ai.tool.call.result"
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
+RETRIEVAL_QUERY: Final = "gen_ai.retrieval.query.text"
+RETRIEVAL_DOCUMENTS: Final = "gen_ai.retrieval.documents"
+RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
 
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105 - language-model tokens
 TOKEN_MODALITY: Final = "gen_ai.token.modality"  # noqa: S105 - language-model tokens
@@ -87,6 +97,12 @@ SCOPE: Final = "lmtrace.scope"
 RUN_ID: Final = "lmtrace.run.id"
 RUN_NAME: Final = "lmtrace.run.name"
 TAG_PREFIX: Final = "lmtrace.tag."
+STEP_INPUTS: Final = "lmtrace.inputs"
+STEP_OUTPUTS: Final = "lmtrace.outputs"
+DSPY_PREFIX: Final = "lmtrace.dspy."
+DSPY_SIGNATURE: Final = "lmtrace.dspy.signature"
+DSPY_ADAPTER: Final = "lmtrace.dspy.adapter"
+DSPY_ENGINE: Final = "lmtrace.dspy.engine"
 RECORDED_PREFIX: Final = "lmtrace.recorded."
 """What an answer from the cache or a replay once used and cost: the name of the convention without ``gen_ai.``."""
 
@@ -136,7 +152,9 @@ VALUE_TYPES: Final[dict[str, str]] = {
     **dict.fromkeys((OPENAI_API_TYPE, OPENAI_REQUEST_TIER, OPENAI_RESPONSE_TIER, OPENAI_FINGERPRINT), "string"),
     **dict.fromkeys((EXCEPTION_TYPE, EXCEPTION_MESSAGE, USAGE_COST_CURRENCY, USAGE_COST_SOURCE), "string"),
     **dict.fromkeys((CALL_ID, REQUEST_KEY, ROLLOUT_ID, SERVED_BY, SCOPE, RUN_ID, RUN_NAME), "string"),
-    **dict.fromkeys((SYSTEM, OPENINFERENCE_KIND), "string"),
+    **dict.fromkeys((SYSTEM, OPENINFERENCE_KIND, STEP_INPUTS, STEP_OUTPUTS), "string"),
+    **dict.fromkeys((DSPY_SIGNATURE, DSPY_ADAPTER, DSPY_ENGINE, RETRIEVAL_QUERY), "string"),
+    **dict.fromkeys((TOOL_NAME, TOOL_TYPE, WORKFLOW_NAME, EVALUATION_NAME), "string"),
     **dict.fromkeys((REQUEST_STOP_SEQUENCES, REQUEST_ENCODING_FORMATS, RESPONSE_FINISH_REASONS), "string[]"),
     **dict.fromkeys((REQUEST_MAX_TOKENS, REQUEST_CHOICE_COUNT, REQUEST_TOP_K, REQUEST_SEED), "int"),
     **dict.fromkeys((SERVER_PORT, EMBEDDINGS_DIMENSION_COUNT, ATTEMPTS, USAGE_REASONING), "int"),
@@ -145,6 +163,9 @@ VALUE_TYPES: Final[dict[str, str]] = {
     **dict.fromkeys((REQUEST_PRESENCE_PENALTY, RESPONSE_FIRST_CHUNK, USAGE_COST_AMOUNT, RETRY_DELAY), "double"),
     **dict.fromkeys((REQUEST_STREAM, CONTENT_TRUNCATED), "boolean"),
     **dict.fromkeys((INPUT_MESSAGES, OUTPUT_MESSAGES, SYSTEM_INSTRUCTIONS, TOOL_DEFINITIONS), "any"),
+    **dict.fromkeys((TOOL_ARGUMENTS, TOOL_RESULT, RETRIEVAL_DOCUMENTS), "any"),
+    **dict.fromkeys((RETRIEVAL_TOP_K,), "int"),
+    **dict.fromkeys((EVALUATION_SCORE,), "double"),
 }
 """The value type of each attribute, as the conventions name types; ``any`` is a JSON text on spans."""
 

@@ -1,6 +1,6 @@
 """`instrument()` for LiteLLM: puts the wrappers where the functions were, wherever somebody holds one of them.
 
-LiteLLM is never imported here. If it is not imported yet, that is done as soon as it is (`_hook`). A program may have
+LiteLLM is never imported here. If it is not imported yet, that is done as soon as it is (`lmtrace.integrations._imports`). A program may have
 taken ``from litellm import completion`` before: every module is searched for the very function objects that are replaced.
 """
 
@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
-from lmtrace.integrations.litellm import _hook, _watch
+from lmtrace.integrations import _imports
+from lmtrace.integrations.litellm import _watch
 from lmtrace.integrations.litellm._wrappers import (
     ORIGINAL,
     wrap,
@@ -101,8 +102,8 @@ def _put_in_place() -> None:
     global _is_in_place
     _is_in_place = True
     if "litellm" not in sys.modules:
-        _hook.after_import("litellm", _imported)
-    elif _hook.is_importing("litellm"):
+        _imports.after_import("litellm", _imported)
+    elif _imports.is_importing("litellm"):
         threading.Thread(target=_wait_and_patch, name="lmtrace-instrument", daemon=True).start()
     else:
         _patch()
@@ -117,7 +118,7 @@ def uninstrument() -> None:
         if _sessions:
             return
         _is_in_place = False
-        _hook.forget("litellm")
+        _imports.forget("litellm")
         originals = {id(wrapper): getattr(wrapper, ORIGINAL) for wrapper in _wrappers()}
         _replace(originals)
         for cls, name, method in (*_router_methods(), *_callback_methods()):
@@ -187,12 +188,12 @@ def _replace(replacements: Mapping[int, Callable[..., Any]]) -> None:
 
     LiteLLM's private names are left alone: its public functions reach the ones behind them by these, once a call.
     """
-    for home, module in list(sys.modules.items()):
+    for home, module in sys.modules.copy().items():  # a copy in one step: other threads import
         names = getattr(module, "__dict__", None)
         if type(names) is not dict:
             continue
         is_litellm = home.startswith("litellm.")
-        for name, value in list(names.items()):
+        for name, value in names.copy().items():
             if type(value) is types.FunctionType and id(value) in replacements and not (is_litellm and name[0] == "_"):
                 names[name] = replacements[id(value)]
 

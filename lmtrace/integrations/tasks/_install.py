@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from lmtrace import _paths
 
 if TYPE_CHECKING:
-    from lmtrace.integrations.tasks._patch import Patch
+    from lmtrace.integrations._patching import Patch
 
 _lock = threading.RLock()
 _sessions: Final[list[_paths.Root]] = []
@@ -49,8 +49,8 @@ def _all() -> list[Patch]:
     from concurrent.futures import Future, ThreadPoolExecutor
     from multiprocessing.pool import ThreadPool
 
+    from lmtrace.integrations._patching import Patch
     from lmtrace.integrations.tasks import _loops, _threads
-    from lmtrace.integrations.tasks._patch import Patch
 
     others = (getattr(sys.modules.get(name), "Loop", None) for name in ("uvloop", "winloop"))  # written in C
     loops = [asyncio.base_events.BaseEventLoop, *(loop for loop in others if loop is not None)]

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from lmtrace import _paths
+from lmtrace.integrations._patching import Function, Switch
 from lmtrace.integrations.tasks import _children
-from lmtrace.integrations.tasks._patch import Function, Switch
 
 _WAIT_FOR: Final = asyncio.wait_for.__code__ if sys.version_info < (3, 12) else None
 """Before Python 3.12 `wait_for` makes a task of what it waits for, and later it does not."""

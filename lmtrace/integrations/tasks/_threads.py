@@ -14,8 +14,8 @@ from multiprocessing import pool
 from typing import Any, TypeVar
 
 from lmtrace import _paths
+from lmtrace.integrations._patching import Function, Switch
 from lmtrace.integrations.tasks import _children
-from lmtrace.integrations.tasks._patch import Function, Switch
 
 T = TypeVar("T")
 

@@ -1,0 +1,102 @@
+"""What DSPy's LM calls return, as normalised responses: LiteLLM's objects, DSPy's own results, and anything a custom LM made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from lmtrace import _semconv as names
+from lmtrace._data import LMOutput, LMPart, LMReasoningPart, LMResponse, LMTextPart, LMToolCallPart, LMUsage
+from lmtrace.integrations.dspy import _lm15
+from lmtrace.integrations.litellm._translate import from_litellm, is_answer
+from lmtrace.integrations.litellm._usage import usage_of, valid_cost
+
+ENGINE: Final = names.DSPY_ENGINE
+
+_COST_SOURCE: Final = "dspy"
+
+
+def read(lm: Any, seen: Any, outputs: Any) -> tuple[LMResponse, str]:
+    """The response of a call, and the engine that made it: ``litellm``, ``lm15`` or ``custom``.
+
+    Args:
+        lm: Who was asked.
+        seen: What passed on the way: LiteLLM's object, or DSPy's own result.
+        outputs: What the call returned.
+    """
+    if seen is None:
+        return _from_outputs(lm, outputs), "custom"
+    if is_answer(seen):
+        return _hit(from_litellm(seen), getattr(seen, "cache_hit", False)), "litellm"
+    if hasattr(seen, "response_model") and hasattr(seen, "outputs"):  # DSPy 3.4's CallResult
+        return _from_result(lm, seen)
+    return _from_outputs(lm, outputs, seen), "custom"
+
+
+def _hit(response: LMResponse, cache_hit: Any) -> LMResponse:
+    """The response, marked when it came out of DSPy's cache."""
+    return replace(response, cache_hit=True) if cache_hit is True else response
+
+
+def _from_result(lm: Any, result: Any) -> tuple[LMResponse, str]:
+    if is_answer(result.raw):
+        return _hit(_priced(from_litellm(result.raw), result.cost), result.cache_hit), "litellm"
+    usage = usage_of(dict(result.usage)) if result.usage else None
+    if result.responses:
+        response = _lm15.response(result.responses, usage)
+    else:
+        response = replace(_from_outputs(lm, result.outputs), usage=usage)
+    response = replace(response, model=result.response_model or response.model)
+    return _hit(_priced(response, result.cost), result.cache_hit), "lm15" if result.responses else "custom"
+
+
+def _priced(response: LMResponse, cost: Any) -> LMResponse:
+    """The response with DSPy's price, where it has none of its own."""
+    known = valid_cost(cost)
+    if known is None or response.cost is not None:
+        return response
+    return replace(response, cost=known, metadata={**(response.metadata or {}), "cost_source": _COST_SOURCE})
+
+
+def _from_outputs(lm: Any, outputs: Any, seen: Any = None) -> LMResponse:
+    """The response of a custom LM, as far as its outputs tell."""
+    items = outputs if isinstance(outputs, Sequence) and not isinstance(outputs, str) else [outputs]
+    return LMResponse(
+        model=_text(getattr(seen, "model", None)) or lm.model,
+        outputs=[_output(item) for item in items] or [LMOutput()],
+        usage=_usage(getattr(seen, "usage", None)),
+        cost=valid_cost(getattr(seen, "cost", None)),
+        cache_hit=getattr(seen, "cache_hit", False) is True,
+        response_id=_text(getattr(seen, "id", None)),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _usage(usage: Any) -> LMUsage | None:
+    """The counts of a usage object of OpenAI's shape."""
+    if usage is None:
+        return None
+    dumped = usage.model_dump() if hasattr(usage, "model_dump") else usage
+    return usage_of(dict(dumped)) if isinstance(dumped, Mapping) and dumped else None
+
+
+def _output(item: Any) -> LMOutput:
+    if not isinstance(item, Mapping):
+        return LMOutput(parts=(LMTextPart(item),) if isinstance(item, str) else ())
+    parts: list[LMPart] = []
+    if isinstance(item.get("reasoning_content"), str):
+        parts.append(LMReasoningPart(item["reasoning_content"]))
+    if isinstance(item.get("text"), str):
+        parts.append(LMTextPart(item["text"]))
+    parts += [_tool_call(call) for call in item.get("tool_calls") or ()]
+    return LMOutput(parts=parts, logprobs=item.get("logprobs"))
+
+
+def _tool_call(call: Any) -> LMToolCallPart:
+    data = call if isinstance(call, Mapping) else call.model_dump()
+    function = data.get("function") or {}
+    return LMToolCallPart(id=data.get("id"), name=function.get("name"), arguments=function.get("arguments"))

@@ -1,0 +1,81 @@
+"""Responses of lm15, the engine that DSPy 3.4 brings along, as an `LMResponse`.
+
+Each candidate is a response of its own there. What has no place in an output stays, in lm15's own JSON form, in the
+output's provider data, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from lmtrace._data import (
+    LMCitationPart,
+    LMOtherPart,
+    LMOutput,
+    LMPart,
+    LMReasoningPart,
+    LMRefusalPart,
+    LMResponse,
+    LMTextPart,
+    LMToolCallPart,
+    LMUsage,
+)
+
+_TAKEN: Final = frozenset({"id", "model", "message", "finish_reason", "usage", "logprobs"})
+
+
+def response(responses: Sequence[Any], usage: LMUsage | None) -> LMResponse:
+    """The candidates of one call as one response; `usage` is that of all of them."""
+    first = responses[0]
+    return LMResponse(model=first.model, outputs=[_output(one) for one in responses], usage=usage, response_id=first.id)
+
+
+def _output(one: Any) -> LMOutput:
+    reason = one.finish_reason
+    return LMOutput(
+        parts=[_part(part) for part in one.message.parts],
+        finish_reason=reason,
+        truncated=reason == "length",
+        provider_data=_rest(one) or None,
+    )
+
+
+def _rest(one: Any) -> dict[str, Any]:
+    from dspy._vendor.lm15.serde import response_to_dict
+
+    data = response_to_dict(one)
+    return {name: value for name, value in data.items() if name not in _TAKEN and value}
+
+
+def _part(part: Any) -> LMPart:
+    make = _MAKERS.get(part.type)
+    return make(part, _continuation(part)) if make is not None else _other(part)
+
+
+def _continuation(part: Any) -> Mapping[str, Any] | None:
+    """What the provider wants back with the part: signatures and encrypted thoughts."""
+    if not part.continuation:
+        return None
+    from dspy._vendor.lm15.serde import part_to_dict
+
+    return {"continuation": part_to_dict(part).get("continuation")}
+
+
+def _other(part: Any) -> LMPart:
+    from dspy._vendor.lm15.serde import part_to_dict
+
+    return LMOtherPart(part_to_dict(part))
+
+
+_Make = Callable[[Any, Mapping[str, Any] | None], LMPart]
+
+_MAKERS: Final[dict[str, _Make]] = {
+    "text": lambda part, rest: LMTextPart(part.text, rest),
+    "thinking": lambda part, rest: LMReasoningPart(part.text, rest),
+    "refusal": lambda part, rest: LMRefusalPart(part.text, rest),
+    "tool_call": lambda part, rest: LMToolCallPart(part.id, part.name, orjson.dumps(part.input).decode(), rest),
+    "citation": lambda part, rest: LMCitationPart(part.title, part.url, part.text, rest),
+}

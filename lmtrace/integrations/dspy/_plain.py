@@ -1,0 +1,58 @@
+"""DSPy's objects as plain data for the inputs and outputs of a step, and their names as a person knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Examples and predictions as their fields, anywhere inside; everything else as it is."""
+    fields = getattr(value, "toDict", None)
+    if callable(fields):
+        return plain(fields())
+    if type(value) is dict:
+        return {key: plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What a module or tool was called with."""
+    return plain({**({"args": args} if args else {}), **kwargs})
+
+
+def signature_of(module: Any) -> str | None:
+    """``question -> answer`` of a predictor, or of one that has a single predictor inside, as ChainOfThought."""
+    for owner in (module, getattr(module, "predict", None)):
+        signature = getattr(getattr(owner, "signature", None), "signature", None)
+        if isinstance(signature, str):
+            return signature
+    return None
+
+
+def label_of(module: Any, parent: Any) -> str:
+    """The name of a module in its parent, as the program calls it: an attribute, or an item of one; else its class."""
+    if parent is not None:
+        for name, value in vars(parent).items():
+            if value is module:
+                return str(name)
+            place = _place_in(value, module)
+            if place is not None:
+                return f"{name}[{place}]"
+    return type(module).__name__
+
+
+def _place_in(value: Any, module: Any) -> str | None:
+    """The index or key of a module in a list or dictionary of them."""
+    if isinstance(value, (list, tuple)):
+        return next((str(index) for index, item in enumerate(value) if item is module), None)
+    if isinstance(value, dict):
+        return next((repr(key) for key, item in value.items() if item is module), None)
+    return None
+
+
+def is_agent(module: Any) -> bool:
+    """Whether a module decides by itself which tools to call."""
+    return any(cls.__name__ in ("ReAct", "ReActV2", "CodeAct", "Avatar") for cls in type(module).__mro__)

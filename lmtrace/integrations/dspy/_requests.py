@@ -1,0 +1,85 @@
+"""What a DSPy program asked an LM for: the messages as DSPy sends them, and the parameters that are in effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lmtrace import _secrets
+from lmtrace._data import LMRequest, ModelType
+from lmtrace.integrations.litellm._facts import facts
+
+_MODEL_TYPES: Mapping[str, ModelType] = {"chat": "chat", "text": "text", "responses": "responses"}
+
+
+def read(lm: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[LMRequest, dict[str, Any]]:
+    """The request of one call and the credentials that travel beside it.
+
+    Args:
+        lm: Whose defaults hold where the call says nothing; a copy made with ``lm.copy(rollout_id=…)`` has it there.
+        args: What was given by position: a prompt, or a typed request.
+        kwargs: The rest of the call.
+    """
+    call = dict(kwargs)
+    prompt, messages = call.pop("prompt", None), call.pop("messages", None)
+    typed = call.pop("request", None)
+    cache = call.pop("cache", getattr(lm, "cache", False))
+    if args:
+        prompt, messages = args[0], args[1] if len(args) > 1 else messages
+    if prompt is not None and not isinstance(prompt, str):
+        typed, prompt = prompt, None
+    parameters = {**lm.kwargs, **call}
+    if typed is not None:
+        messages, parameters = _typed(lm, typed, parameters)
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    stream = _streams()
+    return _request(lm, prompt, messages, parameters, stream=stream, cache=bool(cache))
+
+
+def _request(
+    lm: Any, prompt: str | None, messages: Any, parameters: dict[str, Any], *, stream: bool, cache: bool
+) -> tuple[LMRequest, dict[str, Any]]:
+    safe, secrets = _secrets.split(parameters)
+    known = facts(lm.model, safe.get("api_base") or safe.get("base_url"), None)
+    request = LMRequest(
+        model=lm.model,
+        model_type=_MODEL_TYPES.get(getattr(lm, "model_type", "chat"), "chat"),
+        messages=_messages(lm, messages) if messages else [{"role": "user", "content": prompt}],
+        prompt=None if messages else prompt,
+        kwargs=safe,
+        stream=stream,
+        provider=known.provider,
+        server_address=known.server_address,
+        server_port=known.server_port,
+        metadata={"cache": cache},
+    )
+    return request, secrets
+
+
+def _messages(lm: Any, messages: Any) -> Any:
+    """The messages, with the role of a developer where the LM renames the system to it."""
+    if not (getattr(lm, "use_developer_role", False) and lm.model_type == "responses"):
+        return messages
+    return [{**one, "role": "developer"} if one.get("role") == "system" else one for one in messages]
+
+
+def _typed(lm: Any, typed: Any, parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Messages and parameters of a typed request, in the shape every other call has."""
+    try:
+        from dspy.clients.lm15_boundary import history_messages, request_kwargs
+    except ImportError:  # DSPy 3.3, whose typed requests are its own
+        from dspy.clients.openai_format import to_openai_chat_request
+
+        data = to_openai_chat_request(typed)
+        data.pop("model", None)
+        return data.pop("messages", None), {**parameters, **data}
+    given = request_kwargs(typed, lm.model_type)
+    shown = {name: value for name, value in given.items() if name not in ("model", "messages", "input", "prompt")}
+    return history_messages(typed), {**parameters, **shown}
+
+
+def _streams() -> bool:
+    """Whether the answer is streamed to listeners of the program."""
+    from dspy.dsp.utils.settings import settings
+
+    return settings.send_stream is not None
