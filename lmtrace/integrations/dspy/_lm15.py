@@ -6,10 +6,9 @@ output's provider data, so that nothing is lost.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-
-import orjson
 
 from lmtrace._data import (
     LMCitationPart,
@@ -76,6 +75,6 @@ _MAKERS: Final[dict[str, _Make]] = {
     "text": lambda part, rest: LMTextPart(part.text, rest),
     "thinking": lambda part, rest: LMReasoningPart(part.text, rest),
     "refusal": lambda part, rest: LMRefusalPart(part.text, rest),
-    "tool_call": lambda part, rest: LMToolCallPart(part.id, part.name, orjson.dumps(part.input).decode(), rest),
+    "tool_call": lambda part, rest: LMToolCallPart(part.id, part.name, json.dumps(part.input), rest),
     "citation": lambda part, rest: LMCitationPart(part.title, part.url, part.text, rest),
 }
