@@ -20,6 +20,7 @@ from lmtrace_exporters import (
     StoreExporter,
     open_history,
 )
+from lmtrace_replay import Miss, Recording, ReplayMiss, Session, Verdict
 
 
 class Sink:
@@ -51,6 +52,22 @@ def calls() -> None:
         for text in stream:
             assert_type(text, str)
     assert_type(stream.response, lmtrace.LMResponse)
+
+
+def replays() -> None:
+    """Recorded answers in the provider's place."""
+    with lmtrace.replay("a.cassette", mode="record-missing", rollouts="ordinal", normalisers=[str.lower]) as session:
+        assert_type(session, Session)
+    assert_type(session.calls, list[lmtrace.HistoryEntry])
+    assert_type(session.cost, float | None)
+    assert_type(session.misses, tuple[Miss, ...])
+    assert_type(session.recordings, list[Recording])
+    for verdict in session.verdicts:
+        assert_type(verdict, Verdict)
+    try:
+        pass
+    except ReplayMiss as miss:
+        assert_type(miss.miss, Miss)
 
 
 async def async_calls() -> None:
