@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from lmtrace._exporter import Record
 from lmtrace_exporters import StoreError, StoreExporter, compact, open_history, verify
+from lmtrace_replay._index import Index
 
 Make = Callable[..., StoreExporter]
 MakeCall = Callable[..., Record]
@@ -148,3 +151,22 @@ def test_lost_catalog(store: Path, filled: set[str]) -> None:
     assert "catalog is lost" in problems
     compact(store, grace_seconds=0)
     assert found(store) == (filled, "")
+
+
+def test_flipped_index(store: Path) -> None:
+    """Whichever bit of the index of answers is flipped: it gives the right answer, none, or an error; never another one."""
+    path = store / "index.sqlite"
+    expected = {number.to_bytes(32, "big"): b"answer %d" % number for number in range(40)}
+    with closing(Index(path, max_bytes=1 << 30)) as index:
+        for key, value in expected.items():
+            index.put(key, value, 7)
+    data = path.read_bytes()
+    for bit in random.sample(range(len(data) * 8), 60):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        for rest in store.glob("index.sqlite-*"):
+            rest.unlink()
+        with suppress(sqlite3.Error), closing(Index(path, max_bytes=1 << 30)) as index:
+            given = {key: index.get(key) for key in expected}
+            assert all(given[key] in (None, (7, expected[key])) for key in expected), f"bit {bit}"

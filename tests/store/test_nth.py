@@ -75,7 +75,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(library: Path, store: Path) -> Iterator[Run]:
     """Run a session on the test's store, which is made anew, with something happening at its n-th operation."""
     environment = {**os.environ, "LD_PRELOAD": os.fspath(library)}
-    del environment["LMTRACE_TEST_RAISE"]
+    environment.pop("LMTRACE_TEST_RAISE", None)
     command = [sys.executable, "-W", "error", PROGRAMS / "faulty.py"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdin is not None
