@@ -121,9 +121,12 @@ class Index:
                 return None
             self._renew(error)
             raise
-        if found is None or found[0] < self._cutoff():
+        if found is None:
             return None
-        value = unsealed(found[1])
+        whole = isinstance(found[0], int) and isinstance(found[1], bytes)  # a flipped bit may change a type
+        if whole and found[0] < self._cutoff():
+            return None
+        value = unsealed(found[1]) if whole else None
         if value is None:
             self._change(lambda db: db.execute(_DISCARD, (key,)))
             return None
@@ -375,6 +378,9 @@ def _connect(path: Path, *, writes: bool) -> sqlite3.Connection:
     except sqlite3.Error:
         connection.close()
         raise
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        connection.close()
+        raise sqlite3.DatabaseError("the schema is damaged") from error
     return connection
 
 
