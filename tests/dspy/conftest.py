@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import warnings
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ import pytest
 import lmtrace
 from lmtrace.testing import LoopbackProvider, capture
 
-if importlib.util.find_spec("dspy") is None:
+_IS_THERE: Final = any(metadata.distributions(name="dspy"))
+
+if not _IS_THERE:
     collect_ignore_glob = ["test_*.py"]
 else:
     with warnings.catch_warnings():
