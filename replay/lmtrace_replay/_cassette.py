@@ -41,13 +41,21 @@ def _read(path: Path, where: str) -> bytes:
             raise CassetteError(
                 f"{where} is larger than {LARGEST >> 20} MB; split it: lmtrace cassette prune, or record less"
             )
-        return path.read_bytes()
+        return without_crlf(path.read_bytes())
     except FileNotFoundError:
         raise CassetteError(
             f"there is no cassette {where}; record it: mode='record-missing', or lmtrace cassette create -o {where}"
         ) from None
     except OSError as error:
         raise CassetteError(f"cannot read {where}: {error.strerror or error}") from None
+
+
+def without_crlf(data: bytes) -> bytes:
+    """The text of a file as it was written, if Git or an editor has given it the line ends of Windows since.
+
+    What is ours has no carriage return of its own: JSON and transcripts write it as an escape.
+    """
+    return data.replace(b"\r\n", b"\n") if b"\r" in data else data
 
 
 def save(
@@ -85,7 +93,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> bool:
     """
     target, data = Path(path), text.encode()
     try:
-        if not target.is_symlink() and target.is_file() and target.read_bytes() == data:
+        if not target.is_symlink() and target.is_file() and without_crlf(target.read_bytes()) == data:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, data)

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from lmtrace._data import LMRequest
+from lmtrace_replay._ordinals import Ordinals
 from lmtrace_replay._recording import Normaliser, Recording
 
 Rollouts = Literal["exact", "ordinal", "ignore"]
-"""How rollout ids are compared: as they are, by the order in which they first come, or not at all."""
+"""How rollout ids are compared: as they are, by the order in which each task first uses them, or not at all."""
 
 Order = Literal["any", "strict"]
 """Whether requests may come in another order than they were recorded in."""
@@ -118,7 +119,7 @@ class Recordings:
         self._lock = threading.Lock()
         self._buckets: dict[tuple[str, Any], Bucket] = {}
         self._memo: dict[tuple[str, Any], Recording] = {}
-        self._ordinals: tuple[dict[str, dict[Any, int]], ...] = ({}, {})
+        self._ordinals: dict[str, Ordinals] = {}
         self._sequence: list[tuple[tuple[str, Any], Recording]] = []
         self._position = 0
         self._all: list[Recording] = []
@@ -155,7 +156,8 @@ class Recordings:
         """Append a recording, to be served from now on; a used one only to calls that a cache may answer."""
         key = recording.key_when_asked(self.normalisers)
         with self._lock:
-            slot = key, self._recorded_rollout(key, recording.rollout_id)
+            name = self._asked_rollout if is_used else self._recorded_rollout
+            slot = key, name(key, recording.rollout_id, recording.path)
             self._buckets.setdefault(slot, Bucket()).add(recording, is_used=is_used)
             self._all.append(recording)
             if self._is_strict:
@@ -177,7 +179,7 @@ class Recordings:
         with self._lock:
             if may_repeat and (found := self._remembered(asked, path)) is not None:
                 return found
-            slot = key, self._asked_rollout(key, rollout)
+            slot = key, self._asked_rollout(key, rollout, path)
             bucket = self._buckets.get(slot)
             if bucket is None or (self._is_strict and not self._is_next(slot)):
                 return None
@@ -192,16 +194,11 @@ class Recordings:
                 self.warns_of = bucket
             return found
 
-    def holds(self, key: str, rollout: Any) -> bool:
-        """Whether there is any recording of this request, used up or not."""
-        with self._lock:
-            return (key, self._asked_rollout(key, rollout)) in self._buckets
-
     def is_told_apart(self, recording: Recording) -> bool:
         """Whether the task of a recording will find its answer: it has one of its own, or all of its bucket are equal."""
         key = recording.key_when_asked(self.normalisers)
         with self._lock:
-            bucket = self._buckets.get((key, self._recorded_rollout(key, recording.rollout_id)))
+            bucket = self._buckets.get((key, self._asked_rollout(key, recording.rollout_id, recording.path)))
             has_path = bucket is not None and bucket.first_answer(recording.path) is not None
             return bucket is None or not bucket.is_ambiguous or has_path
 
@@ -218,26 +215,26 @@ class Recordings:
         before = self._memo.get(asked)
         if before is None or path is None or before.path == path:
             return before
-        bucket = self._buckets[asked[0], self._asked_rollout(*asked)]
+        bucket = self._buckets[asked[0], self._asked_rollout(*asked, path)]
         return bucket.first_answer(path) or (bucket.first_answer() if bucket.is_ambiguous else None) or before
 
-    def _recorded_rollout(self, key: str, rollout: Any) -> Any:
-        return self._mapped(self._ordinals[0], key, rollout)
+    def _recorded_rollout(self, key: str, rollout: Any, path: str | None) -> Any:
+        """What stands for a recording's rollout id in a bucket's name. None is no rollout and never stands for one."""
+        if rollout is not None and self._rollouts == "ordinal":
+            return self._ordinals_of(key).recorded(str(rollout), path)
+        return self._plain(rollout)
 
-    def _asked_rollout(self, key: str, rollout: Any) -> Any:
-        return self._mapped(self._ordinals[1], key, rollout)
+    def _asked_rollout(self, key: str, rollout: Any, path: str | None) -> Any:
+        """The same for a live request, and for what a live one has just brought."""
+        if rollout is not None and self._rollouts == "ordinal":
+            return self._ordinals_of(key).asked(str(rollout), path)
+        return self._plain(rollout)
 
-    def _mapped(self, ordinals: dict[str, dict[Any, int]], key: str, rollout: Any) -> Any:
-        """What stands for a rollout id in a bucket's name. None is no rollout and never stands for one."""
-        if rollout is None:
-            return None
-        if self._rollouts == "ignore":
-            return ANY_ROLLOUT
-        rollout = _comparable(rollout)
-        if self._rollouts == "exact":
-            return rollout
-        seen = ordinals.setdefault(key, {})
-        return seen.setdefault(rollout, len(seen))
+    def _ordinals_of(self, key: str) -> Ordinals:
+        return self._ordinals.setdefault(key, Ordinals())
+
+    def _plain(self, rollout: Any) -> Any:
+        return ANY_ROLLOUT if rollout is not None and self._rollouts == "ignore" else _comparable(rollout)
 
 
 def _comparable(rollout: Any) -> Any:

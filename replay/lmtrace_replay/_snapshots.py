@@ -148,8 +148,10 @@ def _place(assertion: SnapshotAssertion) -> Path:
 
 
 def _content(path: Path) -> bytes | None:
+    from lmtrace_replay._cassette import without_crlf
+
     try:
-        return path.read_bytes()
+        return without_crlf(path.read_bytes())
     except FileNotFoundError:
         return None
 

@@ -16,7 +16,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
 from lmtrace._entry import HistoryEntry
-from lmtrace_replay._cassette import write_text
+from lmtrace_replay._cassette import without_crlf, write_text
 from lmtrace_replay._format import in_order
 from lmtrace_replay._names import file_stem
 from lmtrace_replay._snapshots import Verbatim
@@ -65,7 +65,7 @@ class _TextFile(SingleFileSnapshotExtension):
         self, *, snapshot_location: str, snapshot_name: str, session_id: str
     ) -> str | None:
         try:
-            return Path(snapshot_location).read_bytes().decode("utf-8")
+            return without_crlf(Path(snapshot_location).read_bytes()).decode("utf-8")
         except FileNotFoundError:
             return None
 

@@ -125,3 +125,14 @@ def _seconds(function: Any, *arguments: Any) -> float:
     before = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - before
+
+
+def test_line_ends_of_windows(tmp_path: Path) -> None:
+    """A file that was checked out with other line ends is the same cassette, and saving the same leaves it alone."""
+    path = tmp_path / "x.cassette"
+    save(path, [recording()])
+    theirs = path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(theirs)
+    assert load(path).recordings[0].request == recording().request
+    assert not save(path, [recording()])
+    assert path.read_bytes() == theirs

@@ -154,3 +154,40 @@ class TestAmbiguity:
         take(found, path=path)
         self.other_thread(found, path=path)
         assert found.warns_of is None
+
+
+@given(st.permutations(range(4)), st.permutations(range(4)))
+def test_ordinal_rollouts_follow_tasks(recorded: list[int], live: list[int]) -> None:
+    """Random rollout ids of several tasks are mapped by task: whichever asks first gets its own answers."""
+    paths = [f"0.{task}" for task in range(4)]
+    made = [
+        recording(answer=f"{paths[task]}/{n}", rollout=f"old {task} {n}", path=paths[task])
+        for task in recorded
+        for n in range(2)
+    ]
+    found = Recordings(made, rollouts="ordinal")
+    for n in range(2):
+        for task in live:
+            assert take(found, rollout=f"new {task} {n}", path=paths[task]) == f"{paths[task]}/{n}"
+    assert take(found, rollout="one more", path="0.0") is None
+
+
+def test_ordinal_rollouts_shared_by_tasks() -> None:
+    """An id that several tasks use is one rollout for all of them."""
+    made = [recording(answer=f"{path}/{n}", rollout=n, path=path) for path in ("0.1", "0.2") for n in range(2)]
+    found = Recordings(made, rollouts="ordinal")
+    answers = [take(found, rollout=rollout, path=path) for rollout, path in _shared()]
+    assert answers == ["0.2/0", "0.1/0", "0.1/1", "0.2/1"]
+
+
+def _shared() -> list[tuple[str, str]]:
+    return [("x", "0.2"), ("x", "0.1"), ("y", "0.1"), ("y", "0.2")]
+
+
+def test_ordinal_rollouts_while_recording() -> None:
+    """What the provider has just answered belongs to the rollout it was asked for, in whatever order answers come."""
+    found = Recordings(rollouts="ordinal")
+    assert take(found, rollout="x") is take(found, rollout="y") is None
+    for rollout in ("y", "x"):
+        found.add(recording(answer=rollout, rollout=rollout), is_used=True)
+    assert [take(found, rollout=rollout, may_repeat=True) for rollout in ("x", "y")] == ["x", "y"]
