@@ -12,6 +12,7 @@ from lmtrace._traced import TracedBackend
 from lmtrace_replay._answers import answer
 from lmtrace_replay._desk import Desk
 from lmtrace_replay._recording import Recording
+from lmtrace_replay._sharing import Turn
 from lmtrace_replay._stream import ReplayAsyncStream, ReplayStream
 
 CHECKS: Final = "lmtrace_checks"
@@ -41,7 +42,8 @@ class ReplayBackend:
         """
         found = self._desk.take(request)
         if found is None:
-            return self._live.complete(request, secrets)
+            turn = self._desk.turn(request)
+            return self._live.complete(request, secrets) if turn is None else self._shared(turn, request, secrets)
         if self._verifies(found):
             self._compare(found, request, secrets)
         return answer(found, request)
@@ -50,7 +52,10 @@ class ReplayBackend:
         """The async twin of `complete`."""
         found = self._desk.take(request)
         if found is None:
-            return await self._live.acomplete(request, secrets)
+            turn = self._desk.turn(request, is_async=True)
+            if turn is None:
+                return await self._live.acomplete(request, secrets)
+            return await self._ashared(turn, request, secrets)
         if self._verifies(found):
             await self._acompare(found, request, secrets)
         return answer(found, request)
@@ -72,6 +77,29 @@ class ReplayBackend:
         if self._verifies(found):
             await self._acompare(found, request, secrets)
         return ReplayAsyncStream(found, request, timing=self._timing)
+
+    def _shared(self, turn: Turn, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
+        """The answer of an identical request that is under way, or the provider's."""
+        while (flight := turn.next_flight()) is not None:
+            flight.wait()
+            turn.waited_for(flight)
+        if turn.found is not None:
+            return answer(turn.found, request)
+        with turn:
+            response = self._live.complete(request, secrets)
+            turn.keep(request, response)
+        return response
+
+    async def _ashared(self, turn: Turn, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
+        while (flight := turn.next_flight()) is not None:
+            await flight.await_()
+            turn.waited_for(flight)
+        if turn.found is not None:
+            return answer(turn.found, request)
+        with turn:
+            response = await self._live.acomplete(request, secrets)
+            turn.keep(request, response)
+        return response
 
     def _verifies(self, found: Recording) -> bool:
         return self._desk.mode == "verify" and self._desk.samples(found.request_key or found.key())

@@ -54,7 +54,7 @@ class Cache:
     ) -> None:
         self.memory = memory
         self.index = index
-        self.flights = Flights()
+        self.flights: Flights[CachedAnswer] = Flights()
         self._redactor = redactor or Redactor()
         self._ttl_ns = ttl_ns
         self._time_ns = time_ns

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from lmtrace import _serving
 from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
@@ -19,10 +19,7 @@ from lmtrace._recorder import key_of
 from lmtrace_replay._cache import Cache, entry_key, is_exact
 from lmtrace_replay._cached import CachedAnswer, Step, is_whole
 from lmtrace_replay._cached_stream import CachedAsyncStream, CachedStream, KeepingAsyncStream, KeepingStream
-from lmtrace_replay._flights import Flight, enter, leave
-
-MOST_WAITS: Final = 2
-"""How many failed calls of others one waits for before asking for itself, so that a provider's outage does not queue up."""
+from lmtrace_replay._flights import MOST_WAITS, Flight, enter, leave
 
 
 class CacheBackend:
@@ -120,14 +117,14 @@ class _Asking:
         self._shared = shared
         self._is_async = is_async
         self._is_stream = is_stream
-        self._flight: Flight | None = None
+        self._flight: Flight[CachedAnswer] | None = None
         self._kept: CachedAnswer | None = None
         self._token: Token[tuple[bytes, ...]] | None = None
         self._waits = 0
         self.answer = cache.find(key, shared=shared)
         """The answer, once there is one that need not be asked for."""
 
-    def next_flight(self) -> Flight | None:
+    def next_flight(self) -> Flight[CachedAnswer] | None:
         """Whose answer to wait for; None when there is an answer, or when it is this one's turn to ask."""
         if self.answer is not None or self._flight is not None or self._waits >= MOST_WAITS:
             return None
@@ -141,7 +138,7 @@ class _Asking:
             flights.land(flight, self.answer)
         return None
 
-    def waited_for(self, flight: Flight, landed: bool) -> None:  # noqa: FBT001
+    def waited_for(self, flight: Flight[CachedAnswer], landed: bool) -> None:  # noqa: FBT001
         """Take what the wait has brought; who waits for one that stands still waits no more."""
         self.answer = flight.answer
         self._waits = self._waits + 1 if landed else MOST_WAITS

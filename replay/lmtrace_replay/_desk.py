@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NoReturn, get_args
 
 from lmtrace import _paths, _scope, _serving
@@ -19,6 +19,7 @@ from lmtrace_replay._ledger import Ledger
 from lmtrace_replay._matching import Recordings
 from lmtrace_replay._miss import Reason, ReplayMiss
 from lmtrace_replay._recording import Recording
+from lmtrace_replay._sharing import Sharing, Turn
 from lmtrace_replay._verify import Verdict, compared
 
 Mode = Literal["replay", "record-missing", "rewrite", "verify", "live", "off"]
@@ -56,6 +57,7 @@ class Desk:
         where: Where the recordings came from, for messages.
         fix: The command that records what is missing, where the caller knows it.
         sample: Which share of the requests ``verify`` asks the provider for; always the same requests.
+        cancelled: Keys of requests that were cancelled when the recordings were made.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Desk:
         where: str | None = None,
         fix: str | None = None,
         sample: float = 1.0,
+        cancelled: Iterable[str] = (),
     ) -> None:
         self.recordings: Final = recordings
         self.mode: Final = mode
@@ -73,6 +76,10 @@ class Desk:
         self.stale: list[Stale] = []
         self.verdicts: list[Verdict] = []
         self.is_closed = False
+        self.heard: Callable[[Recording], object] | None = None
+        """Told of each recording that is served."""
+        self._cancelled: Final = frozenset(cancelled)
+        self._sharing: Final = Sharing()
         self._where = where
         self._fix = fix
         self._sample = sample
@@ -101,9 +108,18 @@ class Desk:
             self._note_hit(found, request, asked)
         return found
 
+    def turn(self, request: LMRequest, *, is_async: bool = False) -> Turn | None:
+        """Where the provider is asked and a cache may answer: the turn that identical requests take. Else None."""
+        if self.mode not in RECORDING or request.metadata.get("cache") is not True:
+            return None
+        key, _, _ = self._asked(request)
+        return Turn(self._sharing, f"{key} {request.rollout_id}", is_async=is_async)
+
     def _note_hit(self, found: Recording, request: LMRequest, asked: Asked) -> None:
         if found.response is None and found.error is None:
             self._miss(request, asked, "error")
+        if self.heard is not None:
+            self.heard(found)
         if found.trace_id is not None and found.span_id is not None:  # cassettes know no ids
             record = active_call()
             if record is not None and record.request is request:
@@ -138,11 +154,16 @@ class Desk:
             among=among,
             thorough=len(self.ledger) < _SEARCHED,
         )
-        if reason is None:
+        if self._was_cancelled(request):
+            miss = replace(miss, cause=_CANCELLED)
+        elif reason is None:
             self._note_stale(request, path, scope)
         error = self.ledger.add(miss)
         setattr(error, _serving.SERVED_BY, "replay")
         raise error
+
+    def _was_cancelled(self, request: LMRequest) -> bool:
+        return bool(self._cancelled) and Recording(request=request).key() in self._cancelled
 
     def _note_stale(self, request: LMRequest, path: str | None, scope: str | None) -> None:
         """Whether the same place of the program asked something else when it was recorded."""
@@ -183,6 +204,11 @@ class Desk:
 
 _SEARCHED: Final = 20
 """Misses of a session for which all recordings are searched for the nearest; of thousands, nobody reads the rest."""
+
+_CANCELLED: Final = (
+    "the program cancelled this call when it was recorded (a timeout, as a rule), so it has no answer; give it more time and "
+    "record again, or let the test run out of time before it asks"
+)
 
 _TOO_LATE: Final = "the session was over when this request was made: wait for threads and tasks before it ends"
 

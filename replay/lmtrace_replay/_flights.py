@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
 
-    from lmtrace_replay._cached import CachedAnswer
+Answer = TypeVar("Answer")
+
+MOST_WAITS: Final = 2
+"""How many failed calls of others one waits for before asking for itself, so that a provider's outage does not queue up."""
 
 LONGEST_WAIT_S: Final = 600.0
 """How long to wait for an answer that is not streamed; providers are given up after that time, too."""
@@ -28,14 +31,14 @@ _inside: ContextVar[tuple[bytes, ...]] = ContextVar("lmtrace.cache_inside", defa
 """The requests whose answers this task, or one that started it, is getting from the provider."""
 
 
-class Flight:
+class Flight(Generic[Answer]):
     """One call of the provider, and who waits for it."""
 
     __slots__ = ("_landed", "_lock", "_wakers", "answer", "is_async", "is_stream", "key", "steps", "thread")
 
     def __init__(self, key: bytes, lock: threading.RLock, *, is_async: bool, is_stream: bool) -> None:
         self.key = key
-        self.answer: CachedAnswer | None = None
+        self.answer: Answer | None = None
         """What the call brought, after it has ended; None when that is nothing others can use."""
         self.is_async = is_async
         self.is_stream = is_stream
@@ -89,7 +92,7 @@ class Flight:
                 return
         waker()
 
-    def _land(self, answer: CachedAnswer | None) -> list[Callable[[], object]]:
+    def _land(self, answer: Answer | None) -> list[Callable[[], object]]:
         """Mark the end, under the lock; returns whom to tell."""
         if not self._landed:
             self._landed = True
@@ -108,7 +111,7 @@ def _set(landed: asyncio.Future[None]) -> None:
         landed.set_result(None)
 
 
-class Flights:
+class Flights(Generic[Answer]):
     """The calls of the provider under way in this process."""
 
     def __init__(self) -> None:
@@ -117,9 +120,9 @@ class Flights:
     def in_child(self) -> None:
         """After a fork: what was under way is under way in the parent only."""
         self._lock = threading.RLock()  # a stream's finaliser may land it wherever this thread happens to be
-        self._flying: dict[bytes, Flight] = {}
+        self._flying: dict[bytes, Flight[Answer]] = {}
 
-    def board(self, key: bytes, *, is_async: bool, is_stream: bool) -> tuple[Flight, bool]:
+    def board(self, key: bytes, *, is_async: bool, is_stream: bool) -> tuple[Flight[Answer], bool]:
         """The flight for `key`, and whether it is the caller's to make."""
         with self._lock:
             flight = self._flying.get(key)
@@ -128,7 +131,7 @@ class Flights:
             flight = self._flying[key] = Flight(key, self._lock, is_async=is_async, is_stream=is_stream)
         return flight, True
 
-    def land(self, flight: Flight, answer: CachedAnswer | None) -> None:
+    def land(self, flight: Flight[Answer], answer: Answer | None) -> None:
         """End a flight; a second time changes nothing."""
         with self._lock:
             if self._flying.get(flight.key) is flight:

@@ -39,7 +39,7 @@ FORMAT: Final = 1
 """Major version of the format; a reader refuses a higher one."""
 
 _KIND: Final = "cassette"
-_HEADER: Final = frozenset({"lmtrace", "format", "key", "versions", "adapter", "models", "calls"})
+_HEADER: Final = frozenset({"lmtrace", "format", "key", "versions", "adapter", "models", "cancelled", "calls"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,8 @@ class Header:
     """Of lmtrace, and of litellm and dspy where they took part."""
     adapter: str | None = None
     """The DSPy adapter that wrote the prompts."""
+    cancelled: Sequence[str] = ()
+    """Keys of the requests that the program cancelled and never got an answer to: a miss can say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,8 @@ def _text(header: Header, models: list[str], calls: list[Any]) -> str:
     if header.adapter is not None:
         document["adapter"] = header.adapter
     document["models"] = models
+    if header.cancelled:
+        document["cancelled"] = sorted(header.cancelled)
     document["calls"] = calls
     return _canonical(document).decode()
 
@@ -201,9 +205,12 @@ def _header(document: dict[str, Any], where: str) -> Header:
         _damaged(where, f"it has a field {min(unknown)!r}")
     if not isinstance(versions, dict) or not all(type(text) is str for text in versions.values()):
         _damaged(where, "versions must be texts by name")
+    cancelled = document.get("cancelled", [])
+    if not isinstance(cancelled, list) or not all(type(text) is str for text in cancelled):
+        _damaged(where, "cancelled must be an array of keys")
     if not isinstance(key, str) or not (adapter is None or isinstance(adapter, str)):
         _damaged(where, "key and adapter must be texts")
-    return Header(key_version=key, versions=versions, adapter=adapter)
+    return Header(key_version=key, versions=versions, adapter=adapter, cancelled=cancelled)
 
 
 def _calls(document: dict[str, Any], where: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -18,14 +18,22 @@ PACKAGES: Final = ("dspy", "litellm")
 """Packages whose version changes prompts or answers."""
 
 
-def current_header(recordings: Sequence[Recording]) -> Header:
-    """The header for recordings made now, by the packages that are imported."""
+def current_header(recordings: Sequence[Recording], cancelled: Iterable[str] = ()) -> Header:
+    """The header for recordings made now, by the packages that are imported.
+
+    Args:
+        recordings: What the cassette will hold.
+        cancelled: Keys of requests that were cancelled; those that got an answer another time do not count.
+    """
     versions = {"lmtrace": __version__}
     for name in PACKAGES:
         found = installed(name) if name in sys.modules else None
         if found is not None:
             versions[name] = found
-    return Header(versions=versions, adapter=_adapter(recordings))
+    unanswered = set(cancelled)
+    if unanswered:
+        unanswered -= {recording.key() for recording in recordings}
+    return Header(versions=versions, adapter=_adapter(recordings), cancelled=sorted(unanswered))
 
 
 def installed(name: str) -> str | None:

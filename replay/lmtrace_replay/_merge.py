@@ -38,7 +38,11 @@ def merged_header(headers: Sequence[Header]) -> Header:
         for name, version in header.versions.items():
             versions[name] = max(versions.get(name, version), version, key=_release)
     adapters = {header.adapter for header in headers}
-    return Header(versions=versions, adapter=adapters.pop() if len(adapters) == 1 else None)
+    return Header(
+        versions=versions,
+        adapter=adapters.pop() if len(adapters) == 1 else None,
+        cancelled=sorted({key for header in headers for key in header.cancelled}),
+    )
 
 
 def _release(version: str) -> list[tuple[int, str]]:

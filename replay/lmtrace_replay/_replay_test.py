@@ -193,10 +193,11 @@ class ReplayTest:
     def _write(self) -> None:
         """Keep what was recorded; a cassette that nothing was asked of is left to syrupy, as an unused file."""
         new, recordings = self._session.new, self._session.recordings
-        if not new:
+        self.tally.cancelled = len(self._session.cancelled)
+        if not new and not self._session.cancelled:
             return
         refuse_secrets(recordings, self._shown)
-        self._file.settle(dumps(recordings), write=True)
+        self._file.settle(dumps(recordings, self._session.header()), write=True)
         self.tally.recorded, self.tally.live = len(new), self.tally.live - len(new)
 
     def _check(self) -> None:

@@ -15,6 +15,7 @@ from lmtrace._errors import LMTraceError, SettingsError
 from lmtrace.integrations import tasks
 from lmtrace.integrations.litellm import _patch as litellm
 from lmtrace_replay._answers import unflagged
+from lmtrace_replay._askers import placed
 from lmtrace_replay._backend import CHECKS, ReplayBackend
 from lmtrace_replay._desk import MODES, RECORDING, Desk, Mode, Stale, swallowed
 from lmtrace_replay._matching import Order, Recordings, Rollouts
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 Call = HistoryEntry
 """One finished call of a session."""
 
-_NEVER_KEPT: Final = frozenset(
-    {"asyncio.exceptions.CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"}
-)
+_CANCELLED: Final = "asyncio.exceptions.CancelledError"
+
+_NEVER_KEPT: Final = frozenset({_CANCELLED, "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
 """Errors that say something about the program's end and nothing about the model."""
 
 
@@ -81,7 +82,7 @@ class Session:
         where: str | None = None,
         fix: str | None = None,
         header: Header | None = None,
-        save: Callable[[Sequence[Recording]], object] | None = None,
+        save: Callable[[Sequence[Recording], Header], object] | None = None,
     ) -> None:
         if mode not in MODES:
             raise SettingsError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
@@ -97,7 +98,9 @@ class Session:
             where=where,
             fix=fix,
             sample=sample,
+            cancelled=() if header is None else header.cancelled,
         )
+        self._cancelled: set[str] = set()
         self._made: list[Recording] = []
         self._repeated: list[Recording] = []
         self._header = header
@@ -147,8 +150,20 @@ class Session:
     @property
     def recordings(self) -> list[Recording]:
         """What belongs into the cassette after this session: what was there, unless it was rewritten, and what is new."""
-        kept = self.new if self.mode == "rewrite" else [*self._before, *self.new]
-        return [*kept, *self._copies()]
+        before = [] if self.mode == "rewrite" else self._before
+        return [*before, *placed(self.new, self._repeated, before), *self._copies()]
+
+    @property
+    def cancelled(self) -> Sequence[str]:
+        """Keys of the requests that this session would have recorded, had the program not cancelled them."""
+        return sorted(self._cancelled)
+
+    def header(self) -> Header:
+        """What a cassette of `recordings` says they were made with."""
+        from lmtrace_replay._header import current_header
+
+        before = () if self._header is None or self.mode == "rewrite" else self._header.cancelled
+        return current_header(self.recordings, {*before, *self._cancelled})
 
     def _copies(self) -> Iterator[Recording]:
         """Recordings for tasks that were given another task's answer, as by a cache, where there were several to give.
@@ -187,9 +202,11 @@ class Session:
             if entry.path is not None and entry.response is not None and error is None:
                 self._repeated.append(replace(Recording.from_entry(entry, chunks), response=unflagged(entry.response)))
             return
+        recording = Recording.from_entry(entry, chunks)
+        if error is not None and error.type == _CANCELLED:
+            self._cancelled.add(recording.key())
         if (error is None and entry.response is None) or (error is not None and error.type in _NEVER_KEPT):
             return
-        recording = Recording.from_entry(entry, chunks)
         self._made.append(recording)
         self._desk.keep(recording)
 
@@ -229,8 +246,12 @@ class Session:
             self._explain(error)
         if error is None:
             self._check()
-            if self._save is not None and self.mode in RECORDING and (self._made or self.mode == "rewrite"):
-                self._save(self.recordings)
+            if (
+                self._save is not None
+                and self.mode in RECORDING
+                and (self._made or self._cancelled or self.mode == "rewrite")
+            ):
+                self._save(self.recordings, self.header())
 
     def _settle(self) -> None:
         """Raise the misses that somebody caught.

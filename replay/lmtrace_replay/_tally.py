@@ -22,6 +22,8 @@ class Tally:
     """Requests whose recording was made for another prompt, model or parameter."""
     unused: int = 0
     """Recordings nobody asked for."""
+    cancelled: int = 0
+    """Requests that the program cancelled while it was recorded: they have no answer."""
     saved: float = 0.0
     """US dollars the replayed answers cost when they were recorded."""
     unrecorded: int = 0
@@ -58,6 +60,9 @@ class Tally:
             said.append(f"{money(self.saved)} saved")
         if said:
             yield f"lmtrace: {', '.join(said)}"
+        if self.cancelled:
+            calls = "1 call was" if self.cancelled == 1 else f"{self.cancelled:,} calls were"
+            yield f"lmtrace: {calls} cancelled by the program and not recorded: a replay that waits for an answer has none"
         if self.unrecorded:
             yield f"lmtrace: {_tests(self.unrecorded)} no cassette yet: pytest --last-failed --lmtrace-mode=record-missing"
         if self.outdated:

@@ -413,6 +413,31 @@ class TestErrors:
 
         assert not recorded(use, provider)
 
+    def test_cancelled_is_explained(self, tmp_path: Path) -> None:
+        """A call that a timeout ended while it was recorded is a miss that says so; when it got an answer after all, it is served."""
+
+        async def use(provider: Gated) -> str:
+            lm = lm_of(provider)
+            asking = asyncio.create_task(lm.acall("slow"))
+            assert await asyncio.to_thread(provider.entered.acquire, timeout=10)
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+            provider.gate.set()
+            return "gave up"
+
+        for mode in ("rewrite", "record-missing"):
+            with replay(tmp_path / "x.cassette", mode=mode):  # type: ignore[arg-type]
+                assert asyncio.run(use(Gated())) == "gave up"
+        with (
+            pytest.raises(ReplayMiss, match="cancelled this call when it was recorded"),
+            replay(tmp_path / "x.cassette"),
+        ):
+            lm_of(Provider())("slow")
+        with replay(tmp_path / "x.cassette", mode="record-missing"):
+            lm_of(Provider())("slow")
+        assert "cancelled" not in (tmp_path / "x.cassette").read_text()
+
 
 class TestProcess:
     def test_threads_started_before(self, provider: Provider) -> None:
@@ -481,8 +506,8 @@ class TestProcess:
 
 
 class TestRaces:
-    def test_cached_calls_that_raced(self) -> None:
-        """Tasks that asked the same at once had different answers; one that came later got one of them, and does again."""
+    def test_streams_that_raced(self) -> None:
+        """Streams asked for at once had different answers; a task that came later got one of them, and does again."""
         both, second_done = threading.Barrier(2, timeout=10), threading.Event()
 
         def reply(request: lmtrace.LMRequest, number: int) -> str:
@@ -495,7 +520,8 @@ class TestRaces:
             got: dict[str, Any] = {}
 
             def ask(name: str) -> None:
-                got[name] = lm("a")
+                with lm.stream("a") as stream:
+                    got[name] = "".join(stream)
 
             def asks(name: str) -> threading.Thread:
                 return threading.Thread(target=ask, args=(name,), name=name)
@@ -522,6 +548,103 @@ class TestRaces:
         assert all(one.response is not None and one.response.metadata == {"cost_source": "test"} for one in cassette)
         with replay(cassette):
             assert use(lm_of(Provider()), wait=False) == live
+
+    @pytest.mark.parametrize("mode", ["rewrite", "record-missing"])
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_identical_calls_ask_once(self, mode: Any, is_async: bool, tmp_path: Path) -> None:
+        """Identical calls at the same time are recorded with one call of the provider, whoever is first: the same bytes."""
+        cassettes = []
+        for order in ((0, 1, 2), (2, 0, 1)):
+            provider = Gated()
+            with replay(tmp_path / f"{order}.cassette", mode=mode) as session:
+                ask = asyncio.run(ask_tasks(provider, order)) if is_async else ask_threads(provider, order)
+            assert ask == [["answer 1 to a"]] * 3
+            assert len(provider.asked) == 1
+            assert session.billed_cost == 0.25
+            cassettes.append((tmp_path / f"{order}.cassette").read_bytes())
+        assert cassettes[0] == cassettes[1]
+
+    def test_an_answer_is_nobody_elses(self) -> None:
+        """What the one that asked does to its answer reaches none of those that waited for it."""
+        provider = Gated()
+        with replay(mode="rewrite"):
+            lm = lm_of(provider)
+            with ThreadPoolExecutor(2) as pool:
+                first = pool.submit(lambda: lm.forward("a").provider_data["list"].append(2))
+                assert provider.entered.acquire(timeout=10)
+                second = pool.submit(lambda: lm.forward("a").provider_data)
+                provider.gate.set()
+                first.result(10)
+                assert second.result(10) == {"list": [1]}
+
+    def test_a_failure_is_nobody_elses(self) -> None:
+        """When the one that asked fails, the next asks for itself."""
+        provider = Gated()
+        provider.error = lmtrace.LMRateLimitError("slow down")
+        with replay(mode="rewrite") as session:
+            lm = lm_of(provider)
+            with ThreadPoolExecutor(2) as pool:
+                first = pool.submit(lm, "a")
+                assert provider.entered.acquire(timeout=10)
+                second = pool.submit(lm, "a")
+                provider.gate.set()
+                with pytest.raises(lmtrace.LMRateLimitError):
+                    first.result(10)
+                provider.error = None
+                second.exception(10)
+        assert sum(one.error is not None for one in session.new) >= 1
+
+
+class Gated(Provider):
+    """Answers when its gate is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.entered = threading.Event(), threading.Semaphore(0)
+
+    def complete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
+        self.entered.release()
+        assert self.gate.wait(10)
+        return super().complete(request, secrets)
+
+    async def acomplete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
+        self.entered.release()
+        assert await asyncio.to_thread(self.gate.wait, 10)
+        return Provider.complete(self, request, secrets)
+
+
+def ask_threads(provider: Gated, order: tuple[int, ...]) -> list[Any]:
+    """Three threads ask the same; `order[0]` asks first, and the others when it is under way."""
+    lm, go, got = lm_of(provider), threading.Event(), [None] * 3
+
+    def ask(number: int) -> None:
+        assert number == order[0] or go.wait(10)
+        got[number] = lm("a")
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    assert provider.entered.acquire(timeout=10)
+    go.set()
+    provider.gate.set()
+    for thread in threads:
+        thread.join()
+    return got
+
+
+async def ask_tasks(provider: Gated, order: tuple[int, ...]) -> list[Any]:
+    lm, go = lm_of(provider), asyncio.Event()
+
+    async def ask(number: int) -> Any:
+        if number != order[0]:
+            await go.wait()
+        return await lm.acall("a")
+
+    tasks = [asyncio.create_task(ask(number)) for number in range(3)]
+    assert await asyncio.to_thread(provider.entered.acquire, timeout=10)
+    go.set()
+    provider.gate.set()
+    return await asyncio.gather(*tasks)
 
 
 class TestStore:
