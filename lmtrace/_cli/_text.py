@@ -7,6 +7,7 @@ is never shown as zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +55,17 @@ def count(number: int | None) -> str:
             short = number / size
             return f"{short:.1f}{unit}" if short < 99.95 else f"{short:.0f}{unit}"
     return str(number)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as options take them: ``1,3-5``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 def tokens(given: int | None, generated: int | None) -> str:

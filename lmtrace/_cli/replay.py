@@ -21,8 +21,12 @@ from lmtrace._cli._fail import EnvironmentFailure, UsageFailure
 from lmtrace._cli._print import note
 from lmtrace._cli._program import bootstrapped, run_program
 from lmtrace._cli._status import Processes
+from lmtrace._cli._text import plural, ranges
+from lmtrace._visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lmtrace_replay._format import Cassette
     from lmtrace_replay._program import Outcome
 
@@ -38,6 +42,12 @@ MODES = ("replay", "record-missing", "rewrite", "verify", "live")
 )
 @click.option("--rollouts", type=click.Choice(("exact", "ordinal", "ignore")), default="exact", show_default=True)
 @click.option("--order", type=click.Choice(("any", "strict")), default="any", show_default=True)
+@click.option(
+    "--normalisers",
+    multiple=True,
+    metavar="NAME",
+    help="What is made equal before requests are compared: dates, uuids, folders, or package.module:function; repeatable.",
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before recording again.")
 @click.option("-q", "--quiet", is_flag=True, help="No summary; misses are reported anyway.")
 @click.argument("cassette", type=click.Path(path_type=Path, dir_okay=False))
@@ -50,13 +60,16 @@ def command(
     allow: tuple[str, ...],
     rollouts: str,
     order: str,
+    normalisers: tuple[str, ...],
     yes: bool,
     quiet: bool,
 ) -> None:
     """Run a program with recorded answers, for example `lmtrace replay bug.cassette -- python app.py`.
 
-    Connections are refused meanwhile. Exits like the program, and with 1 if it did not fail but a request had no answer.
+    Connections are refused meanwhile. Exits like the program, and with 1 if it did not fail but a request had no answer, or
+    a live answer (--mode verify) is not what was recorded.
     """
+    _check(normalisers)
     before = _load(cassette, must_exist=mode in ("replay", "verify"))
     if mode == "rewrite" and before is not None and not yes:
         _confirm(before)
@@ -69,19 +82,61 @@ def command(
         "allow": allow,
         "rollouts": rollouts,
         "order": order,
+        "normalisers": normalisers,
     }
     with tempfile.TemporaryDirectory(prefix="lmtrace-replay-") as folder:
         Path(folder, "replay.json").write_text(json.dumps(settings), encoding="utf-8")
         code = run_program(program, bootstrapped(folder), f"replay {cassette}")
-        outcome = _outcome(Path(folder))
+        kept = None if mode == "rewrite" else before
+        outcome = _outcome(Path(folder), kept)
     if mode in ("record-missing", "rewrite"):
-        _record(path, outcome, code, before if mode == "record-missing" else None)
+        _record(path, outcome, code, kept)
+    for line in _reports(outcome, quiet=quiet, unused=_unused(cassette, outcome, code, mode, before)):
+        note(line)
+    leave_like(code or int(bool(outcome.misses or outcome.regressions)))
+
+
+def _check(normalisers: tuple[str, ...]) -> None:
+    """Refuse what cannot be the name of a normaliser; whether there is a function of that name, the program's Python knows.
+
+    Raises:
+        UsageFailure: one is none.
+    """
+    from lmtrace_replay._patterns import NORMALISERS, is_name
+
+    for name in normalisers:
+        if not is_name(name):
+            raise UsageFailure(
+                f"{name!r} is no normaliser: name one of {', '.join(NORMALISERS)}, or package.module:function"
+            )
+
+
+def _reports(outcome: Outcome, *, quiet: bool, unused: str | None) -> Iterator[str]:
+    """What to say when the program has ended: what is wrong anyway, and the rest unless it is to be quiet."""
     report = outcome.report()
     if report is not None:
-        note(report)
-    for line in () if quiet else outcome.tally.lines():
-        note(line)
-    leave_like(code or int(bool(outcome.misses)))
+        yield report
+    if outcome.regressions:
+        yield f"{plural(len(outcome.regressions), 'live answer')} not as recorded:"
+        yield from (visible(f"  {line}") for line in outcome.regressions)
+    if not quiet:
+        yield from outcome.tally.lines()
+        if unused is not None:
+            yield unused
+
+
+def _unused(shown: Path, outcome: Outcome, code: int, mode: str, cassette: Cassette | None) -> str | None:
+    """What to say of recordings that nothing has asked for, after a program that has come to its end."""
+    if cassette is None or mode not in ("replay", "verify") or code or outcome.misses:
+        return None
+    left = sorted(set(range(1, len(cassette.recordings) + 1)) - outcome.served)
+    if not left:
+        return None
+    outcome.tally.unused = len(left)
+    what = f"{shlex.quote(str(shown))} --calls {ranges(left)}"
+    return (
+        f"lmtrace: the program does not ask for all that is recorded; take out the rest: lmtrace cassette prune {what}"
+    )
 
 
 def _load(path: Path, *, must_exist: bool) -> Cassette | None:
@@ -102,7 +157,7 @@ def _confirm(cassette: Cassette) -> None:
     Raises:
         UsageFailure: there is nobody to ask.
     """
-    from lmtrace._cli._text import plural, total_money
+    from lmtrace._cli._text import total_money
 
     costs = [None if one.response is None else one.response.cost for one in cassette.recordings]
     price = total_money(sum(cost for cost in costs if cost is not None), costs.count(None))
@@ -112,7 +167,7 @@ def _confirm(cassette: Cassette) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _outcome(folder: Path) -> Outcome:
+def _outcome(folder: Path, before: Cassette | None) -> Outcome:
     """What the processes say.
 
     Raises:
@@ -123,7 +178,7 @@ def _outcome(folder: Path) -> Outcome:
     processes = Processes.read(folder)
     if not processes.said:
         raise EnvironmentFailure(f"nothing was replayed: {processes.why_nothing()}")
-    return Outcome.read(folder)
+    return Outcome.read(folder, () if before is None else before.recordings)
 
 
 def _record(path: Path, outcome: Outcome, code: int, before: Cassette | None) -> None:
@@ -134,14 +189,18 @@ def _record(path: Path, outcome: Outcome, code: int, before: Cassette | None) ->
     """
     from lmtrace_replay._cassette import save
     from lmtrace_replay._errors import CassetteError
+    from lmtrace_replay._header import current_header
 
     if code or outcome.misses:
         note(f"lmtrace: the program failed, so {path.name} stays as it was")
         return
-    if not outcome.recordings:
+    outcome.tally.cancelled = len(outcome.cancelled)
+    if not (outcome.recordings or outcome.cancelled):
         return
+    kept = [*(before.recordings if before is not None else ()), *outcome.recordings]
+    cancelled = {*(before.header.cancelled if before is not None else ()), *outcome.cancelled}
     try:
-        save(path, [*(before.recordings if before is not None else ()), *outcome.recordings])
+        save(path, kept, current_header(kept, cancelled))
         outcome.tally.recorded, outcome.tally.live = outcome.tally.live, 0
     except CassetteError as error:
         raise EnvironmentFailure(str(error)) from None

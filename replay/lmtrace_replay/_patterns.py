@@ -38,6 +38,11 @@ NORMALISERS: Final[dict[str, Callable[[str], str]]] = {"dates": dates, "uuids": 
 """By the name they have in settings."""
 
 
+def is_name(name: str) -> bool:
+    """Whether `name` may be that of a normaliser, as far as can be told without importing it."""
+    return name in NORMALISERS or (":" in name and all(name.partition(":")))
+
+
 def normaliser(name: str) -> Callable[[str], str]:
     """The normaliser of that name, else the function at ``package.module:function``.
 

@@ -13,17 +13,18 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from lmtrace_replay._askers import placed
 from lmtrace_replay._cassette import load
 from lmtrace_replay._last import remember
 from lmtrace_replay._miss import Miss, ReplayMiss
-from lmtrace_replay._recording import Recording
+from lmtrace_replay._recording import Normaliser, Recording
 from lmtrace_replay._report import report
 from lmtrace_replay._session import Session
 from lmtrace_replay._sockets import SocketGuard
@@ -32,6 +33,8 @@ from lmtrace_replay._tally import Tally
 if TYPE_CHECKING:
     from lmtrace._entry import HistoryEntry
     from lmtrace._serving import TimedChunk
+
+T = TypeVar("T")
 
 SETTINGS = "replay.json"
 """The file with the settings; without it nothing is replayed, whatever the environment says."""
@@ -65,14 +68,24 @@ class _ReportingSession(Session):
             mode=settings["mode"],
             rollouts=settings["rollouts"],
             order=settings["order"],
+            normalisers=_normalisers(settings["normalisers"]),
             store=False,
             where=settings["shown"],
             fix=settings["fix"],
             header=None if cassette is None else cassette.header,
         )
         self._folder = folder
-        self._said = {"recording": 0, "miss": 0}
+        self._said: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._numbers = {id(recording): number for number, recording in enumerate(self._before, 1)}
+        self._desk.heard = self._hear
+        self._served: list[int] = []
+
+    def _hear(self, recording: Recording) -> None:
+        """A recording was served: say so with the next call, the first time."""
+        number = self._numbers.pop(id(recording), None)
+        if number is not None:
+            self._served.append(number)
 
     def finished(self, entry: HistoryEntry, chunks: Sequence[TimedChunk] | None) -> None:
         super().finished(entry, chunks)
@@ -88,17 +101,46 @@ class _ReportingSession(Session):
 
     def _news(self) -> Iterator[dict[str, Any]]:
         """What has not been said yet."""
-        made, misses = self._made, self.misses
-        for recording in made[self._said["recording"] :]:
+        for recording in self._unsaid("recording", self._made):
             yield {"recording": recording.to_wire(), "at": recording.timestamp_ns}
-        for miss in misses[self._said["miss"] :]:
+        for recording in self._unsaid("repeated", self._repeated):
+            yield {"repeated": recording.to_wire(), "at": recording.timestamp_ns}
+        for miss in self._unsaid("miss", self.misses):
             yield {"miss": miss.to_wire()}
-        self._said = {"recording": len(made), "miss": len(misses)}
+        for number in self._unsaid("served", self._served):
+            yield {"served": number}
+        for key in self._unsaid("cancelled", self.cancelled):
+            yield {"cancelled": key}
+        for verdict in self._unsaid("verdict", self.verdicts):
+            if verdict.outcome == "regression":
+                yield {"regression": f"{verdict.request.model}: {'; '.join(verdict.differences)}"}
+
+    def _unsaid(self, name: str, items: Sequence[T]) -> Sequence[T]:
+        """What was added to `items` since this was called last."""
+        said, self._said[name] = self._said.get(name, 0), len(items)
+        return items[said:]
 
     def _say(self, lines: Sequence[dict[str, Any]]) -> None:
         text = b"".join(orjson.dumps(line) + b"\n" for line in lines)
         with suppress(OSError), (self._folder / f"replay-{os.getpid()}.jsonl").open("ab") as file:
             file.write(text)  # the folder is gone when this process has outlived the command
+
+
+def _normalisers(names: Sequence[str]) -> list[Normaliser]:
+    """The functions of these names; the program's own modules are found in the folder it is started in.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if not names:
+        return []
+    from lmtrace_replay._patterns import normaliser
+
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # Python has not put the program's folder there yet
+    try:
+        return [normaliser(name) for name in names]
+    finally:
+        del sys.path[0]
 
 
 def _watch_uncaught(session: _ReportingSession) -> None:
@@ -123,18 +165,28 @@ class Outcome:
     misses: list[Miss] = field(default_factory=list)
     is_shown: bool = False
     """Whether a miss was printed by the program that it ended."""
+    served: set[int] = field(default_factory=set)
+    """Numbers, from 1, of the cassette's recordings that were served."""
+    cancelled: set[str] = field(default_factory=set)
+    """Keys of requests that the program cancelled while it was recorded."""
+    regressions: list[str] = field(default_factory=list)
+    """Live answers that are not what was recorded, one line each."""
 
     @classmethod
-    def read(cls, folder: Path) -> Outcome:
-        """What the processes left in a folder."""
-        outcome, dated = cls(), []
+    def read(cls, folder: Path, before: Sequence[Recording] = ()) -> Outcome:
+        """What the processes left in a folder.
+
+        Args:
+            folder: That of the settings.
+            before: What the cassette holds, unless it is written anew.
+        """
+        outcome = cls()
         for path in sorted(folder.glob("replay-*.jsonl")):
-            for line in path.read_bytes().splitlines():
-                said = orjson.loads(line)
-                outcome._add(said)
-                if "recording" in said:
-                    dated.append((said["at"], Recording.from_wire(said["recording"])))
-        outcome.recordings = [recording for _, recording in sorted(dated, key=lambda pair: pair[0])]
+            said = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+            for one in said:
+                outcome._add(one)
+            outcome.recordings += placed(_named("recording", said), _named("repeated", said), before)
+        outcome.recordings.sort(key=lambda recording: recording.timestamp_ns)
         return outcome
 
     def _add(self, said: dict[str, Any]) -> None:
@@ -146,6 +198,12 @@ class Outcome:
         elif "miss" in said:
             self.misses.append(Miss.from_wire(said["miss"]))
             self.tally.missed += 1
+        elif "served" in said:
+            self.served.add(said["served"])
+        elif "cancelled" in said:
+            self.cancelled.add(said["cancelled"])
+        elif "regression" in said:
+            self.regressions.append(said["regression"])
         self.is_shown = self.is_shown or "shown" in said
 
     def report(self) -> str | None:
@@ -154,3 +212,8 @@ class Outcome:
             return None
         remember(self.misses)
         return None if self.is_shown else report(self.misses)
+
+
+def _named(name: str, said: Sequence[dict[str, Any]]) -> list[Recording]:
+    """The recordings that a process said under a name, with the time they were asked at."""
+    return [replace(Recording.from_wire(one[name]), timestamp_ns=one["at"]) for one in said if name in one]

@@ -100,7 +100,7 @@ class Session:
             sample=sample,
             cancelled=() if header is None else header.cancelled,
         )
-        self._cancelled: set[str] = set()
+        self._cancelled: dict[str, None] = {}
         self._made: list[Recording] = []
         self._repeated: list[Recording] = []
         self._header = header
@@ -156,7 +156,7 @@ class Session:
     @property
     def cancelled(self) -> Sequence[str]:
         """Keys of the requests that this session would have recorded, had the program not cancelled them."""
-        return sorted(self._cancelled)
+        return list(self._cancelled)
 
     def header(self) -> Header:
         """What a cassette of `recordings` says they were made with."""
@@ -204,7 +204,7 @@ class Session:
             return
         recording = Recording.from_entry(entry, chunks)
         if error is not None and error.type == _CANCELLED:
-            self._cancelled.add(recording.key())
+            self._cancelled.setdefault(recording.key())
         if (error is None and entry.response is None) or (error is not None and error.type in _NEVER_KEPT):
             return
         self._made.append(recording)

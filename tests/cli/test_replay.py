@@ -133,6 +133,44 @@ def test_children_of_the_program(run: Run, tmp_path: Path) -> None:
     assert asked(tmp_path) == []
 
 
+def test_what_nothing_asks_for(run: Run) -> None:
+    """Recordings that no process of the program asks for are counted and named as `cassette prune` takes them; that is no failure."""
+    run("one", "two", "three", "four", options=("--mode", "record-missing"))
+    done = run("three")
+    assert done.returncode == 0
+    assert "lmtrace: 1 replayed, 3 unused" in done.stderr
+    assert "lmtrace cassette prune bug.cassette --calls 1-2,4" in done.stderr
+    assert run("three", options=("--quiet",)).stderr == ""
+
+
+def test_verify_finds_regressions(run: Run, tmp_path: Path) -> None:
+    """With --mode verify the program gets the recorded answers, and a live one of another form makes the exit code 1."""
+    run("one", "two", options=("--mode", "record-missing"))
+    asked(tmp_path)
+    assert run("one", "two", options=("--mode", "verify")).returncode == 0
+    assert asked(tmp_path) == ["one", "two"]
+    (tmp_path / "app.py").write_text(PROGRAM.replace("question.upper()", "'' if question == 'two' else 'ONE'"))
+    done = run("one", "two", options=("--mode", "verify"))
+    assert (done.returncode, done.stdout.splitlines()) == (1, ["['ONE']", "['TWO']"])
+    assert "1 live answer not as recorded:\n  local/parrot: " in done.stderr
+
+
+def test_normalisers(run: Run, tmp_path: Path) -> None:
+    """Texts are made equal by functions of lmtrace or of the program, by name; a name that means nothing is refused."""
+    run("on 2026-11-21 for Ann", options=("--mode", "record-missing"))
+    (tmp_path / "mine.py").write_text("def names(text): return text.replace('Ann', 'X').replace('Bob', 'X')\n")
+    asked(tmp_path)
+    options = ("--normalisers", "dates", "--normalisers", "mine:names")
+    done = run("on 2026-12-24 for Bob", options=options)
+    assert (done.returncode, done.stdout) == (0, "['ON 2026-11-21 FOR ANN']\n")
+    assert run("on 2026-12-24 for Bob", options=options[:2]).returncode == 1
+    assert run("x", options=("--normalisers", "data")).returncode == 2
+    done = run("x", options=("--normalisers", "mine:nothing"))
+    assert done.returncode == 3
+    assert "'mine:nothing' cannot be imported" in done.stderr
+    assert asked(tmp_path) == []
+
+
 def test_without_a_cassette_nothing_runs(run: Run, tmp_path: Path) -> None:
     """A cassette that is missing or damaged is an error before the program starts."""
     done = run("one")
