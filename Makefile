@@ -20,7 +20,7 @@ test: $(VENV)/.ready $(AGENT)/.ready  ## the quick suite; ARGS="-m slow" for the
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-dspy: $(DSPY:%=.venv-dspy-%/.ready)  ## the tests of DSPy programs, on each version that is supported
-	@set -e; for version in $(DSPY); do echo "== DSPy $$version"; .venv-dspy-$$version/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS) tests/dspy; done
+	@set -e; for version in $(DSPY); do echo "== DSPy $$version"; .venv-dspy-$$version/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS) tests/with_dspy; done
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .

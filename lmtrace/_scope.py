@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -25,7 +24,7 @@ _run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
 _modules: ContextVar[tuple[tuple[Any, str], ...]] = ContextVar("lmtrace.modules", default=())
 _active: list[Run] = []
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_NOTHING: Final[Mapping[str, str]] = {}
 _details: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.details", default=_NOTHING)
 
 

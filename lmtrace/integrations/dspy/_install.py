@@ -15,7 +15,7 @@ from lmtrace._failures import failures
 from lmtrace.integrations import _imports
 from lmtrace.integrations._patching import Function, Patch, Switch
 from lmtrace.integrations.dspy import _calls, _parallel, _steps_of
-from lmtrace.integrations.dspy._versions import installed
+from lmtrace.integrations.dspy._versions import release_of
 
 _lock: Final = threading.RLock()
 _is_on = False
@@ -58,12 +58,14 @@ def _imported() -> None:
 
 
 def _patch() -> None:
-    """Wraps everything, or nothing.
+    """Wraps everything, or nothing at all.
 
     Raises:
         UnsupportedDSPyError: this version of DSPy is not known.
     """
-    release = installed()
+    release = release_of(sys.modules["dspy"])
+    if release is None:
+        return
     try:
         for owner, name, wrap in _targets(release):
             _install(owner, name, wrap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Final
 
 from lmtrace._errors import LMTraceError
@@ -15,18 +15,15 @@ class UnsupportedDSPyError(LMTraceError):
     """The installed DSPy is not one whose calls can be recorded."""
 
 
-def installed() -> tuple[int, int]:
-    """Major and minor version of the installed DSPy.
+def release_of(module: ModuleType) -> tuple[int, int] | None:
+    """Major and minor version of a module named ``dspy``; None where it is somebody's own that only has the name.
 
     Raises:
-        UnsupportedDSPyError: it is older or newer than what is supported, or not installed as a package.
+        UnsupportedDSPyError: it is older or newer than what is supported.
     """
-    try:
-        text = version("dspy")
-    except PackageNotFoundError:
-        raise UnsupportedDSPyError(
-            "the module dspy belongs to no installed package, so its version is unknown"
-        ) from None
+    text = getattr(module, "__version__", None)
+    if not isinstance(text, str) or not hasattr(module, "BaseLM"):
+        return None
     major, minor = (int(part) for part in text.split(".")[:2])
     if not OLDEST <= (major, minor) <= NEWEST:
         raise UnsupportedDSPyError(

@@ -131,7 +131,7 @@ def test_uninstrument_restores() -> None:
 
 def test_an_unsupported_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another DSPy is refused with its version and what is supported; LiteLLM is instrumented all the same."""
-    monkeypatch.setattr("lmtrace.integrations.dspy._versions.version", lambda name: "3.9.0")
+    monkeypatch.setattr(dspy, "__version__", "3.9.0")
     try:
         with pytest.raises(lmtrace.LMTraceError, match=r"DSPy 3\.9\.0 is not supported: lmtrace records 3\.2 to 3\.4"):
             lmtrace.instrument()
