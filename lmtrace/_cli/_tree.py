@@ -112,4 +112,5 @@ def summary(calls: list[Row]) -> str:
         else None
         for name in ("input_tokens", "output_tokens")
     )
-    return " · ".join([*parts, f"{tokens(given, generated)} tokens", money_of(calls)])
+    asked = [] if given is None and generated is None else [f"{tokens(given, generated)} tokens"]
+    return " · ".join([*parts, *asked, money_of(calls)])

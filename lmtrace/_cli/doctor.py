@@ -27,9 +27,10 @@ def command(*, as_json: bool, store: Path | None) -> None:
         print_json({"check": item.check, "state": item.state, "message": item.message} for item in findings)
     else:
         printer = console()
+        width = max(len(item.check) for item in findings)
         for item in findings:
             mark, style = MARKS[item.state]
-            line = text(f"{mark} {item.check:<12} ", style)
+            line = text(f"{mark} {item.check:<{width}} ", style)
             line.append_text(text(item.message))
             printer.print(line, soft_wrap=True)
     if any(item.state == "error" for item in findings):

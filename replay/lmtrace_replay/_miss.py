@@ -132,3 +132,6 @@ class ReplayMiss(BaseException):
         from lmtrace_replay._report import report
 
         return report(self.misses)
+
+
+ReplayMiss.__module__ = "lmtrace_replay"  # where users import it from: tracebacks and test reports begin with it

@@ -20,6 +20,8 @@ def summary(stale: Sequence[Stale], header: Header | None = None) -> str | None:
     """
     if not stale:
         return None
+    from lmtrace._cli._text import money
+
     one = len(stale) == 1
     changed = ", ".join(_changes(stale, header)) if header is not None else ""
     answers = [one.recorded.response for one in stale]
@@ -28,7 +30,7 @@ def summary(stale: Sequence[Stale], header: Header | None = None) -> str | None:
         f"{len(stale)} {'recording is' if one else 'recordings are'} outdated: the same place in the program asked something "
         f"else when {'it was' if one else 'they were'} made"
         + (f" (since then: {changed})" if changed else "")
-        + (f". Recording {'it' if one else 'them'} again cost about ${cost:.2g} last time." if cost else ".")
+        + (f". Recording {'it' if one else 'them'} again cost {money(cost)} last time." if cost else ".")
     )
 
 

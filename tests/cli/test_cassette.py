@@ -36,7 +36,13 @@ def history(make_call: Callable[..., dict[str, Any]], make_store: Callable[..., 
         answered(2, "Capital of Spain?\n", "Madrid\x1b[31m", scope="Geo.answer", run_name="other", run_id="r2"),
         answered(3, "Sum?", "3", model="ollama/llama3", scope="Sums"),
         make_call(4, messages=[{"role": "user", "content": "No?"}], kwargs={}, error_type="x.RateLimitError"),
-        make_call(5, messages=[{"role": "user", "content": "?"}], kwargs={}, error_type="asyncio.CancelledError"),
+        make_call(
+            5,
+            messages=[{"role": "user", "content": "?"}],
+            kwargs={},
+            error_type="asyncio.CancelledError",
+            request_key="lm1:5",
+        ),
     ]
     return make_store(rows)
 
@@ -59,9 +65,31 @@ def test_a_trace_becomes_a_cassette(cassette: Path, lmtrace: Run) -> None:
         "Capital of France?", "Capital of Spain?\n", "Sum?", "No?",
     ]  # fmt: skip
     assert "r-1" not in cassette.read_text()
+    assert len(load(cassette).header.cancelled) == 1
     assert recordings[3].error is not None
     again = lmtrace("cassette", "create", "--trace", "4bf92f35", "-o", str(cassette), "--force", "--json")
     assert lines(again)[0]["calls"] == 4
+
+
+def test_answers_given_again(
+    make_call: Callable[..., dict[str, Any]], make_store: Callable[..., Path], lmtrace: Run, tmp_path: Path
+) -> None:
+    """An answer that the cache gave again is in the cassette once; what LiteLLM's own cache gave again is recorded each time."""
+
+    def row(number: int, question: str, **columns: Any) -> dict[str, Any]:
+        response = {"outputs": [{"parts": [{"type": "text", "text": "yes"}]}]}
+        messages = [{"role": "user", "content": question}]
+        return make_call(
+            number, messages=messages, response=response, outputs=["yes"], request_key=f"lm1:{question}", **columns
+        )
+
+    ours, theirs = {"served_by": "cache"}, {"served_by": "cache", "cache_name": None}
+    make_store(
+        [row(1, "ours", cache_name="litellm"), row(2, "ours", **ours), row(3, "theirs"), row(4, "theirs", **theirs)]
+    )
+    path = tmp_path / "x.cassette"
+    assert lmtrace("cassette", "create", "--trace", "4bf92f35", "-o", str(path)).exit_code == 0
+    assert [one.request.messages[0]["content"] for one in load(path).recordings] == ["ours", "theirs", "theirs"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
     from lmtrace_exporters import History
     from lmtrace_replay._recording import Recording
+
+_GIVEN_AGAIN = """
+    served_by = 'cache' AND EXISTS (
+        SELECT 1 FROM calls AS first
+        WHERE first.request_key = calls.request_key AND first.rollout_id IS NOT DISTINCT FROM calls.rollout_id
+          AND first.cache_name IS NOT NULL AND {chosen})
+"""
+"""An answer out of lmtrace's cache whose first time is among the chosen calls: replay gives that one again as well."""
 
 EXAMPLES = """
     \b
@@ -50,6 +58,8 @@ def command(
 
     Replay it with `lmtrace.replay(FILE)`, or as the cassette of a test.
     """
+    from lmtrace_replay._header import current_header
+
     if where is None and filters == Filters():
         raise UsageFailure("say which calls: --trace ID, --run RUN, --where SQL, or another filter")
     check_target(output, force=force)
@@ -58,7 +68,8 @@ def command(
         if not recordings:
             check_names(history, filters)
             raise NotFoundFailure("no call fits that was answered or failed; look for one: lmtrace ls")
-    write(output, recordings, None, scan=not allow_secrets)
+        header = current_header(recordings, _cancelled(history, filters, where))
+    write(output, recordings, header, scan=not allow_secrets)
     if as_json:
         print_json([summary(output)])
     else:
@@ -71,9 +82,22 @@ def _recordings(history: History, filters: Filters, where: str | None) -> Sequen
     from lmtrace_exporters import HistoryQueryError
     from lmtrace_replay._sources import of_history
 
-    condition, params = filters.sql()
+    chosen, params = _chosen(filters, where)
     try:
         with cassette_errors():
-            return of_history(history, f"{condition} AND ({where or 'TRUE'}\n)", params)
+            return of_history(history, f"{chosen} AND NOT ({_GIVEN_AGAIN.format(chosen=chosen)})", [*params, *params])
     except (HistoryQueryError, duckdb.Error) as error:
         raise UsageFailure(str(error)) from None
+
+
+def _cancelled(history: History, filters: Filters, where: str | None) -> list[str]:
+    """Keys of the calls that the program cancelled: a miss can say so."""
+    chosen, params = _chosen(filters, where)
+    query = f"SELECT DISTINCT request_key FROM calls WHERE {chosen} AND ends_with(error_type, 'CancelledError')"
+    return [key for (key,) in history.sql(query, params or None).fetchall() if key is not None]
+
+
+def _chosen(filters: Filters, where: str | None) -> tuple[str, list[Any]]:
+    """The condition that the options describe, and its values."""
+    condition, params = filters.sql()
+    return f"{condition} AND ({where or 'TRUE'}\n)", list(params)
