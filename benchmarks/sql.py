@@ -1,7 +1,8 @@
 """What a question to a large history costs, beside the same question put to its plain Parquet files.
 
-The store has 30 days of calls of about 1.4 KB, one segment for each day as after daily merging, and a live journal of the last
-minutes. Commands are timed as whole processes; the floor is DuckDB's `read_parquet` in a process that is up already.
+The store has 30 days of calls of about 1.7 KB, one segment for each day as after daily merging, and a live journal of the last
+minutes. Prompts are pieces of the installed packages' docstrings, each piece once in 60,000 rows, so they compress as prose does.
+Commands are timed as whole processes; the floor is DuckDB's `read_parquet` in a process that is up already.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from uuid import uuid4
 
 import duckdb
 import orjson
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ingest import part, prose
 
 from lmtrace._exporter import Record
 from lmtrace_exporters import StoreExporter, open_history
@@ -32,17 +38,17 @@ from lmtrace_exporters._rowsql import empty_sql, union_sql
 
 DAYS = 30
 LIVE_ROWS = 5_000
-WORDS = 4_096
-TEXT = 120
+PIECES = 60_000
+PIECE = 840
+"""Characters of a prompt."""
 RARE = "quetzalcoatlus"
 """A word that ten calls hold."""
 
 _ROWS = f"""
-WITH words AS (SELECT list(left(md5(i::VARCHAR), 2 + (hash(i) % 8)::INTEGER)) AS list FROM range({WORDS}) t(i)),
-texts AS (
-    SELECT i, moment, array_to_string(list_transform(range({TEXT}), lambda k: words.list[1 + ({WORDS} * power(hash(i, k) % 65536 / 65536.0, 4))::INTEGER]), ' ')
-        || CASE WHEN i % 100003 = 7 THEN ' {RARE}' ELSE '' END AS text
-    FROM (SELECT i, $day::TIMESTAMPTZ + to_microseconds((i - $first) * $gap) AS moment FROM range($first, $last) t(i)), words
+WITH texts AS (
+    SELECT i, $day::TIMESTAMPTZ + to_microseconds((i - $first) * $gap) AS moment,
+        text || CASE WHEN i % 100003 = 7 THEN ' {RARE}' ELSE '' END AS text
+    FROM range($first, $last) t(i) JOIN pieces ON pieces.number = i % {PIECES}
 ), made AS (
     SELECT *, ['gpt-4o-mini', 'gpt-4o', 'claude-sonnet-4', 'llama3', 'gemini-2.0-flash'][1 + (hash(i, 1) % 5)::INTEGER] AS name,
         (40 + hash(i, 2) % 400)::BIGINT AS asked, (5 + hash(i, 3) % 200)::BIGINT AS said, 'The answer is ' || left(text, 160) AS answer
@@ -61,7 +67,7 @@ SELECT uuid()::VARCHAR AS uuid, moment AS timestamp, 100.0 + hash(i, 4) % 3000 A
     asked * 1.5e-7 + said * 6e-7 AS cost, 'litellm' AS cost_source, asked * 1.5e-7 + said * 6e-7 AS billed_cost,
     false AS cache_hit, 'provider' AS served_by, 'lm1:' || sha256((i // 4)::VARCHAR) AS request_key, 1 AS attempts,
     false AS streamed, 1 AS schema_version, '0.1.0' AS lmtrace_version, 'here' AS host, 4121 AS pid, 'MainThread' AS thread
-FROM made"""
+FROM made ORDER BY i"""
 
 
 def build(root: Path, rows: int) -> None:
@@ -72,6 +78,9 @@ def build(root: Path, rows: int) -> None:
     layout, each = Layout(root), rows // DAYS
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     with connect() as connection:
+        texts = prose()
+        pieces = {"number": range(PIECES), "text": [part(texts, PIECE) for _ in range(PIECES)]}
+        connection.from_arrow(pa.table(pieces)).create("pieces")
         for number in range(DAYS):
             day = today - timedelta(days=DAYS - number)
             _write_day(connection, layout, day, number * each, each)

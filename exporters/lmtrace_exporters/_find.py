@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lmtrace_exporters._catalog import Segment
-from lmtrace_exporters._rowsql import empty_sql, parquet_sql, union_sql
+from lmtrace_exporters._rowsql import as_json, segments_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,7 +30,7 @@ class Search:
     columns: str
     """The columns wanted, in SQL."""
     where: str
-    """A condition on the columns of `calls`, time limits included."""
+    """A condition on the columns of `calls`, time limits included; JSON may come as text."""
     params: tuple[Any, ...]
     """Values for the ``?`` in it."""
     count: int
@@ -46,7 +46,7 @@ class Search:
     def rows_sql(self, source: str) -> str:
         """Return the query for the columns of rows that were found."""
         return (
-            f"SELECT timestamp, uuid, {self.columns} FROM ({source}) WHERE timestamp BETWEEN $first AND $last "
+            f"SELECT timestamp, uuid, {self.columns} FROM ({as_json('call', source)}) WHERE timestamp BETWEEN $first AND $last "
             "AND list_contains($moments, timestamp) AND list_contains($uuids, uuid)"
         )
 
@@ -110,7 +110,7 @@ def _sources(journals: str, segments: Iterable[tuple[Segment, Path]]) -> Iterato
             segment, path = waiting.pop(0)
             group.append(path)
             rows += segment.rows
-        yield union_sql([empty_sql("call"), parquet_sql(group)]), _newest(waiting)
+        yield segments_sql("call", group), _newest(waiting)
         wanted *= 2
 
 

@@ -24,7 +24,16 @@ from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._newest import newest
 from lmtrace_exporters._quarantine import reports
 from lmtrace_exporters._rows import from_table
-from lmtrace_exporters._rowsql import COLUMNS, SAFE_LENGTH, empty_sql, journal_sql, parquet_sql, period_sql, union_sql
+from lmtrace_exporters._rowsql import (
+    COLUMNS,
+    SAFE_LENGTH,
+    as_json,
+    empty_sql,
+    journal_sql,
+    period_sql,
+    segments_sql,
+    union_sql,
+)
 from lmtrace_exporters._scan import Scan
 from lmtrace_exporters._snapshot import Problem, Snapshot, plain_copy, take_snapshot
 from lmtrace_exporters._views import TEXT_MACRO, VIEWS
@@ -272,7 +281,7 @@ class History:
 
     def _parts(self, kind: str, snapshot: Snapshot) -> list[str]:
         segments = [self.path / segment.path for segment in snapshot.segments if segment.kind == kind]
-        parquet = [parquet_sql(segments)] if segments else []
+        parquet = [as_json(kind, segments_sql(kind, segments))] if segments else []
         return [empty_sql(kind), *parquet, *self._journal_parts(kind, snapshot)]
 
     def _journal_parts(self, kind: str, snapshot: Snapshot) -> list[str]:

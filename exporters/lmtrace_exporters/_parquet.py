@@ -19,7 +19,7 @@ from lmtrace_exporters._batch import Group
 from lmtrace_exporters._catalog import Segment
 from lmtrace_exporters._errors import StoreError
 from lmtrace_exporters._layout import Layout, sync_folder
-from lmtrace_exporters._rowsql import quote
+from lmtrace_exporters._rowsql import quote, quote_name
 from lmtrace_exporters._snapshot import file_sha256
 
 if TYPE_CHECKING:
@@ -119,11 +119,19 @@ def now_us() -> int:
 
 def _copy(connection: duckdb.DuckDBPyConnection, plan: Plan, draft: Path) -> int:
     statement = (
-        f"COPY ({plan.query}) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {plan.level}, "
+        f"COPY ({_as_text(connection, plan.query)}) TO {quote(draft)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {plan.level}, "
         f"ROW_GROUP_SIZE 4096, ROW_GROUP_SIZE_BYTES '32MB', KV_METADATA {{{METADATA_KEY}: {quote(json.dumps(plan.origin))}}})"
     )
     answer = connection.execute(statement).fetchone()
     return int(answer[0]) if answer else 0
+
+
+def _as_text(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Return the query with its JSON columns as text; see `_rowsql`."""
+    described = connection.execute(f"DESCRIBE {query}").fetchall()
+    names = [quote_name(name) for name, type_, *_ in described if type_ == "JSON"]
+    casts = ", ".join(f"{name}::VARCHAR AS {name}" for name in names)
+    return f"SELECT * REPLACE ({casts}) FROM ({query})" if names else query
 
 
 def _sync(path: Path) -> None:
