@@ -13,6 +13,7 @@ from lmtrace._backend import Backend
 from lmtrace._entry import HistoryEntry
 from lmtrace._errors import LMTraceError, SettingsError
 from lmtrace.integrations import tasks
+from lmtrace.integrations.dspy import _install as dspy
 from lmtrace.integrations.litellm import _patch as litellm
 from lmtrace_replay._answers import unflagged
 from lmtrace_replay._askers import placed
@@ -111,6 +112,11 @@ class Session:
         self._is_open = False
 
     # --- what there is to know ---------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the block was left: requests that still come are refused."""
+        return self._desk.is_closed
 
     @property
     def cost(self) -> float | None:
@@ -215,6 +221,8 @@ class Session:
     def __enter__(self) -> Self:
         if self._is_open or self._desk.is_closed:
             raise SettingsError("a replay session is entered once; make another one")
+        if self.mode != "off":
+            dspy.prepare()  # refuses a version it does not know, before anything has begun
         self._is_open = True
         if self.mode != "off":
             self._outer = _serving.replace(self)
@@ -232,6 +240,7 @@ class Session:
         if self._root is not None:
             tasks.stop(self._root)
         if self.mode != "off":
+            dspy.release()
             litellm.release()
             if _serving.current() is self:
                 _serving.replace(self._outer)

@@ -25,6 +25,8 @@ def read(lm: Any, seen: Any, outputs: Any) -> tuple[LMResponse, str]:
         seen: What passed on the way: LiteLLM's object, or DSPy's own result.
         outputs: What the call returned.
     """
+    if hasattr(seen, "to_legacy_outputs"):  # DSPy 3.3's typed answer
+        seen, outputs = seen.provider_response or seen, seen.to_legacy_outputs()
     if seen is None:
         return _from_outputs(lm, outputs), "custom"
     if is_answer(seen):

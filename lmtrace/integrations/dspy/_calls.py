@@ -14,43 +14,77 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-from lmtrace import _recorder
+from lmtrace import _recorder, _serving
+from lmtrace._data import LMResponse
 from lmtrace._failures import failures
 from lmtrace._recorder import CallRecord
 from lmtrace.integrations._patching import Function, Switch
-from lmtrace.integrations.dspy import _answers, _requests
+from lmtrace.integrations.dspy import _answers, _bound, _requests
+from lmtrace.integrations.dspy._listeners import overheard
 from lmtrace.integrations.litellm._translate import UNREADABLE
 
 
 class Call:
     """A call in flight, and what was seen of its answer on the way."""
 
-    __slots__ = ("_record", "_token", "seen")
+    __slots__ = ("_is_asked", "_listening", "_server", "_token", "record", "seen", "served")
 
     def __init__(self, record: CallRecord) -> None:
-        self._record = record
+        self.record = record
         self.seen: Any = None
+        self.served: LMResponse | None = None
+        """The answer, where DSPy was not asked for it."""
+        self._server = _serving.current()
+        self._is_asked = False
+        self._listening: Any = None
 
     def __enter__(self) -> None:
         self._token = _current.set(self)
-        self._record.__enter__()
+        self.record.__enter__()
+        if self.record.request.stream:
+            self._listening = overheard(self.record)
+            self._listening.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._listening is not None:
+            self._listening.__exit__(None, None, None)
         _current.reset(self._token)
-        self._record.__exit__(kind, error, trace)
+        self.record.__exit__(kind, error, trace)
+
+    @property
+    def is_unserved(self) -> bool:
+        """Whether somebody else may answer, and has not been asked yet."""
+        return self._server is not None and not self._is_asked and self.record.entry is None
+
+    def begin_serving(self) -> _serving.Server:
+        """Who is to be asked for the answer, from here and from nowhere inside of here."""
+        self._is_asked = True
+        assert self._server is not None
+        return self._server
+
+    def serve(self, answer: LMResponse, give: Callable[[LMResponse], Any]) -> Any:
+        """What DSPy goes on with when somebody else answers."""
+        self.served = answer
+        return give(answer)
 
     def returned(self, lm: Any, result: Any) -> None:
         """Records the answer."""
+        if self.served is not None:
+            self.record.finish(self.served)
+            return
         try:
             response, engine = _answers.read(lm, self.seen, result)
-            self._record.note({_answers.ENGINE: engine})
+            self.record.note({_answers.ENGINE: engine})
         except Exception as error:
             response = UNREADABLE
             failures.note("reading an answer of DSPy", error)
-        self._record.finish(response)
+        self.record.finish(response)
 
+
+_NOBODY: Any = None
+"""In the place of a backend, for a session that asks none any more."""
 
 _current: ContextVar[Call | None] = ContextVar("lmtrace.dspy.call", default=None)
 
@@ -62,8 +96,10 @@ def targets(base: Any, release: tuple[int, int]) -> Iterator[tuple[Any, str, Cal
     if release >= (3, 4):
         from dspy.clients import execution
 
-        yield execution, "execute", seeing_result
-        yield execution, "aexecute", seeing_result
+        from lmtrace.integrations.dspy._execution import wrap_execute  # which is built on this module
+
+        yield execution, "execute", wrap_execute
+        yield execution, "aexecute", wrap_execute
         return
     yield base, "_process_lm_response", seeing_argument
     if release >= (3, 3):
@@ -102,10 +138,31 @@ def _begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Non
         if outer is not None and outer.entry is None:
             return None
         request, secrets = _requests.read(lm, args, kwargs)
+        session = _bound.over()
+        if session is not None:
+            session.serve(_NOBODY).complete(request, secrets)  # refuses
         return Call(_recorder.current().start(request, secrets))
     except Exception as error:
+        if _serving.current() is not None:  # a call nobody can read must not reach the provider unseen
+            raise
         failures.note("reading a call of DSPy", error)
         return None
+
+
+def direct_call(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Call | None:
+    """Begins to record a call of an LM's ``forward``; None where it is part of another call."""
+    return _begin(lm, (), {"prompt": prompt, "messages": messages, **kwargs})
+
+
+def current_call() -> Call | None:
+    """The call that is being made here."""
+    return _current.get()
+
+
+def unserved() -> Call | None:
+    """The call that is being made here, while somebody else may answer it and has not been asked yet."""
+    call = _current.get()
+    return call if call is not None and call.is_unserved else None
 
 
 def _see(seen: Any) -> None:

@@ -23,30 +23,44 @@ from lmtrace._data import (
     LMUsage,
 )
 
-_TAKEN: Final = frozenset({"id", "model", "message", "finish_reason", "usage", "logprobs"})
+ENGINE: Final = "lm15"
+
+_TAKEN: Final = frozenset({"message", "finish_reason", "logprobs"})
 
 
 def response(responses: Sequence[Any], usage: LMUsage | None) -> LMResponse:
     """The candidates of one call as one response; `usage` is that of all of them."""
     first = responses[0]
-    return LMResponse(model=first.model, outputs=[_output(one) for one in responses], usage=usage, response_id=first.id)
+    return LMResponse(
+        model=first.model,
+        outputs=[_output(one, first) for one in responses],
+        usage=usage,
+        response_id=first.id,
+        metadata={"engine": ENGINE},
+    )
 
 
-def _output(one: Any) -> LMOutput:
-    reason = one.finish_reason
+def _output(one: Any, first: Any) -> LMOutput:
+    from dspy._vendor.lm15.serde import response_to_dict
+
+    reason, data = one.finish_reason, response_to_dict(one)
     return LMOutput(
         parts=[_part(part) for part in one.message.parts],
         finish_reason=reason,
         truncated=reason == "length",
-        provider_data=_rest(one) or None,
+        logprobs=data.get("logprobs"),
+        provider_data=_rest(data, first) or None,
     )
 
 
-def _rest(one: Any) -> dict[str, Any]:
-    from dspy._vendor.lm15.serde import response_to_dict
-
-    data = response_to_dict(one)
-    return {name: value for name, value in data.items() if name not in _TAKEN and value}
+def _rest(data: Mapping[str, Any], first: Any) -> dict[str, Any]:
+    """What an output has no place for; the id and the model only where they are not those of the whole answer."""
+    known = {"id": first.id, "model": first.model}
+    return {
+        name: value
+        for name, value in data.items()
+        if name not in _TAKEN and value not in (None, {}, []) and known.get(name) != value
+    }
 
 
 def _part(part: Any) -> LMPart:

@@ -1,4 +1,4 @@
-"""DSPy's thread pools: what runs in them belongs to the trace, the run and the modules of the code that started them.
+"""DSPy's thread pools: what runs in them belongs to the trace, the run, the modules and the session of who started them.
 
 DSPy carries its own settings into the threads, and OpenTelemetry's context not at all.
 """
@@ -10,8 +10,10 @@ from typing import Any
 
 from opentelemetry import context
 
+from lmtrace import _serving
 from lmtrace._scope import Carried
 from lmtrace.integrations._patching import Function, Switch
+from lmtrace.integrations.dspy import _bound
 
 
 def wrap_execute(original: Function, switch: Switch) -> Function:
@@ -25,15 +27,21 @@ def wrap_execute(original: Function, switch: Switch) -> Function:
 
 
 def _carried(function: Function) -> Function:
-    here, carried = context.get_current(), Carried()
+    here, carried, session = context.get_current(), Carried(), _serving.current()
 
     @functools.wraps(function, updated=())
     def inside(*args: Any, **kwargs: Any) -> Any:
         token = context.attach(here)
         try:
-            with carried.entered():
+            with carried.entered(), _bound.task_of(session, _rearrange):
                 return function(*args, **kwargs)
         finally:
             context.detach(token)
 
     return inside
+
+
+def _rearrange() -> None:
+    from lmtrace.integrations.dspy import _install
+
+    _install.rearrange()

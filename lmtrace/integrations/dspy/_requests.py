@@ -23,7 +23,7 @@ def read(lm: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[LMR
     call = dict(kwargs)
     prompt, messages = call.pop("prompt", None), call.pop("messages", None)
     typed = call.pop("request", None)
-    cache = call.pop("cache", getattr(lm, "cache", False))
+    cache = call.pop("cache", getattr(lm, "cache", False)) and _has_cache(lm)
     if args:
         prompt, messages = args[0], args[1] if len(args) > 1 else messages
     if prompt is not None and not isinstance(prompt, str):
@@ -83,3 +83,10 @@ def _streams() -> bool:
     from dspy.dsp.utils.settings import settings
 
     return settings.send_stream is not None
+
+
+def _has_cache(lm: Any) -> bool:
+    """Whether DSPy keeps the answers of an LM: not those of one that makes them itself, whatever its ``cache`` says."""
+    import dspy
+
+    return getattr(type(lm), "forward", None) is dspy.LM.forward and getattr(lm, "_cache_responses", True)
