@@ -74,6 +74,16 @@ def _relevant(settings: _settings.Settings) -> tuple[Any, ...]:
     )
 
 
+def stats() -> dict[str, Any]:
+    """What the cache of this process has done; empty when there is none yet. Never raises."""
+    read = getattr(_current, "stats", None)
+    try:
+        return {} if read is None else dict(read())
+    except Exception as error:
+        failures.note("reading the cache's figures", error)
+        return {}
+
+
 @atexit.register
 def drop() -> None:
     """Close the cache and forget what it had in memory; the next call makes one."""

@@ -80,9 +80,17 @@ def stats() -> dict[str, Any]:
 
     Returns:
         `failures`: count by kind; `last_failures`: the newest of each kind, without content; `exporters`: the figures
-        of each exporter that has some, such as rows written, buffered and dropped by the store, or items sent by OTLP.
+        of each exporter that has some, such as rows written, buffered and dropped by the store, or items sent by OTLP;
+        `cache`: hits and misses of the cache, what its memory holds, and what the store's index took; empty while no call
+        has asked it.
     """
     compose, module = sys.modules.get("lmtrace._compose"), sys.modules.get("lmtrace._recorder")
     recorder = module._current if module is not None else None
     exporters = compose.figures(recorder) if compose is not None and recorder is not None else {}
-    return {"failures": failures.counts(), "last_failures": failures.last(), "exporters": exporters}
+    caching = sys.modules.get("lmtrace._caching")
+    return {
+        "failures": failures.counts(),
+        "last_failures": failures.last(),
+        "exporters": exporters,
+        "cache": {} if caching is None else caching.stats(),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ def store(path: Path) -> Iterator[Finding]:
     yield Finding("history", "ok", f"{plural(counted['calls'], 'call')}, {counted['errors']:,} of them failed")
     yield _files(path, "journal", "*.jsonl")
     yield _files(path, "segments", "**/*.parquet")
+    yield _cache(path)
     for problem in problems:
         yield Finding("damage", "error", f"{problem}; everything else is served")
     quarantined = list((path / "quarantine").glob("*"))
@@ -129,6 +131,22 @@ def _troubles(path: Path) -> Iterator[Finding]:
 def _files(path: Path, folder: str, pattern: str) -> Finding:
     sizes = [file.stat().st_size for file in (path / folder).glob(pattern)]
     return Finding(folder, "note", f"{plural(len(sizes), 'file')}, {size(sum(sizes))}")
+
+
+def _cache(path: Path) -> Finding:
+    """What the cache's part of the store holds, or why it cannot be used."""
+    from lmtrace_replay._index import Index
+    from lmtrace_replay._open_cache import INDEX_NAME
+
+    index = Index(path / INDEX_NAME, max_bytes=0)
+    try:
+        found = index.figures()
+    except (sqlite3.Error, OSError) as error:
+        how = f"calls ask the provider; remove {path / INDEX_NAME}, and it is made again"
+        return Finding("cache", "warning", f"cannot be read: {error}; {how}")
+    finally:
+        index.close()
+    return Finding("cache", "note", f"{plural(found.entries, 'answer')}, {size(found.bytes)}")
 
 
 def telemetry(otlp: str | None) -> Iterator[Finding]:

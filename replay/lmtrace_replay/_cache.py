@@ -124,6 +124,15 @@ class Cache:
         plain = orjson.loads(text)
         return bool(self._redactor.walk(plain) == plain)
 
+    def stats(self) -> dict[str, Any]:
+        """What the cache has done in this process, and what its memory holds."""
+        index = self.index
+        figures = {"memory_hits": self.memory.hits, "memory_misses": self.memory.misses}
+        figures |= {"memory_entries": len(self.memory), "memory_bytes": self.memory.bytes}
+        if index is not None:
+            figures |= {"index_hits": index.hits, "index_writes": index.writes, "index_dropped": index.dropped}
+        return figures
+
     def close(self) -> None:
         """Write what waits to be written, and close the index."""
         if self.index is not None:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lmtrace_replay._cassette import load
 from lmtrace_replay._errors import CassetteError
+from lmtrace_replay._names import file_stem
 from lmtrace_replay._plan import named_cassette
 
 
 def forecast(items: Iterable[pytest.Item]) -> str | None:
     """One line on the cassettes of the tests; None when they have none."""
+    return _told({path for item in items if (path := _path(item)) is not None})
+
+
+def forecast_of_names(root: Path, nodeids: Iterable[str]) -> str | None:
+    """The same for tests of which only the names are known; it does not know of cassettes that markers name."""
+    return _told({path for nodeid in nodeids for path in _own_paths(root, nodeid)})
+
+
+def _own_paths(root: Path, nodeid: str) -> Iterator[Path]:
+    """Where the cassette of a test may be, whether another test's name differs from its by case only or not."""
+    file, _, name = nodeid.partition("::")
+    folder = (root / file).parent / "__snapshots__" / Path(file).stem
+    for twin in (False, True):
+        yield folder / f"{file_stem(name.replace('::', '.'), twin=twin)}.cassette"
+
+
+def _told(found: Iterable[Path]) -> str | None:
     from lmtrace._cli._text import plural, total_money
 
-    paths = {path for item in items if (path := _path(item)) is not None and path.exists()}
+    paths = {path for path in found if path.exists()}
     costs = [cost for path in sorted(paths) for cost in _costs(path)]
     if not costs:
         return None

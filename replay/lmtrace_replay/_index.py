@@ -86,6 +86,10 @@ class Index:
         self.path = path
         self.dropped = 0
         """Entries that could not be written."""
+        self.hits = 0
+        """Entries that were looked for and found."""
+        self.writes = 0
+        """Entries that were written, or were there already."""
         self._max_bytes = max_bytes
         self._ttl_ns = ttl_ns
         self._time_ns = time_ns
@@ -130,7 +134,27 @@ class Index:
         if value is None:
             self._change(lambda db: db.execute(_DISCARD, (key,)))
             return None
+        self.hits += 1
         return found[0], value
+
+    def check(self) -> list[str]:
+        """What is wrong with the database, in words; a missing one is fine, as it is made again.
+
+        Raises:
+            sqlite3.Error: it is locked.
+        """
+        with self._reader.lock:
+            try:
+                connection = self._reader.opened()
+                if connection is None:
+                    return []
+                found = [text for (text,) in connection.execute("PRAGMA integrity_check(5)") if text != "ok"]
+                return [*found, *_damaged_entries(connection)]
+            except sqlite3.Error as error:
+                self._reader.forget()
+                if _code(error) in _BUSY:
+                    raise
+                return [str(error)]
 
     def _cutoff(self) -> int:
         """The time before which an entry counts no more."""
@@ -192,6 +216,7 @@ class Index:
             if cutoff:
                 connection.executemany(_EXPIRE, [(key, cutoff) for _, key, _ in entries])
             connection.executemany(_PUT, entries)
+            self.writes += len(entries)
             self._puts += len(entries)
             if self._puts >= _TRIM_EVERY:
                 self._puts = 0
@@ -316,6 +341,18 @@ class Index:
             damaged = isinstance(error, sqlite3.Error) and _code(error) in _DAMAGED
             if damaged and mark is not None and mark == _mark(self.path):
                 _remove(self.path)
+
+
+def _damaged_entries(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        entries = connection.execute(f"SELECT value FROM {TABLE}")  # noqa: S608
+        damaged = sum(not isinstance(value, bytes) or unsealed(value) is None for (value,) in entries)
+    except sqlite3.OperationalError as error:
+        if not _is_missing(error):
+            raise
+        return
+    if damaged:
+        yield f"{damaged:,} answers differ from their checksum"
 
 
 def _remove(path: Path) -> None:

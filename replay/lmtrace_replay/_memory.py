@@ -20,6 +20,8 @@ class MemoryTier:
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self.bytes = 0
+        self.hits = self.misses = 0
+        """How often an answer was here when it was looked for, and how often not."""
         self._answers: OrderedDict[bytes, CachedAnswer] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -30,7 +32,10 @@ class MemoryTier:
         """The answer kept under `key`."""
         with self._lock:
             answer = self._answers.get(key)
-            if answer is not None:
+            if answer is None:
+                self.misses += 1
+            else:
+                self.hits += 1
                 self._answers.move_to_end(key)
         return answer
 

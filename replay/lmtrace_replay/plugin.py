@@ -20,6 +20,7 @@ MODES = ("replay", "record-missing", "rewrite", "verify", "live", "off")
 
 _replay_key = pytest.StashKey["ReplayTest"]()
 _tally_key = pytest.StashKey["Tally"]()
+_forecast_key = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,6 +86,22 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
     line = forecast(items)
     return [line] if line is not None else []
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The same under pytest-xdist, whose first process knows only the names of tests; once, as all processes collect all."""
+    config = node.config
+    if config.getoption("lmtrace_mode") != "rewrite" or config.stash.get(_forecast_key, False):
+        return
+    config.stash[_forecast_key] = True
+    from lmtrace_replay._forecast import forecast_of_names
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    line = forecast_of_names(config.rootpath, ids)
+    if line is not None and reporter is not None:
+        reporter.ensure_newline()
+        reporter.write_line(line)
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +135,19 @@ def test_gc_forgets_answers(lmtrace: Command) -> None:
     assert result.exit_code == 0, result.output
     assert "forgot 2 answers of the cache" in result.stdout
     assert "0 answers" in lmtrace("cache", "stats").stdout
+
+
+def test_verify_looks_at_the_index(lmtrace: Command, index: Path) -> None:
+    """An index that is whole is no problem; an answer that differs from its checksum is one, and so is a damaged file."""
+    assert lmtrace("verify").exit_code == 0
+    assert "cache" in lmtrace("doctor").stdout
+    with closing(sqlite3.connect(index)) as database, database:
+        (table,) = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchone()
+        database.execute(f"UPDATE {table} SET value = x'00112233445566'")
+    done = lmtrace("verify")
+    assert done.exit_code == 1
+    assert "answers differ from their checksum; remove it, and `lmtrace cache rebuild" in done.stdout
+    index.write_bytes(b"no database" * 1_000)
+    assert "index.sqlite" in lmtrace("verify").stdout
+    assert "cache" in lmtrace("doctor").stdout
+    assert index.read_bytes() == b"no database" * 1_000

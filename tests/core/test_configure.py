@@ -210,7 +210,7 @@ class TestStats:
         lmtrace.configure(store=tmp_path / "a")
         call()
         stats = lmtrace.stats()
-        assert stats.keys() == {"failures", "last_failures", "exporters"}
+        assert stats.keys() == {"failures", "last_failures", "exporters", "cache"}
         assert stats["exporters"]["StoreExporter"]["written"] == 1
 
     def test_a_broken_exporter(self) -> None:

@@ -421,3 +421,16 @@ def test_without_pickle(store: Path) -> None:
     db.close()
     assert zlib.crc32(value[4:]).to_bytes(4, "big") == value[:4]
     assert LMResponse.from_wire(orjson.loads(value[4:])["response"]).outputs[0].text == "plain"
+
+
+def test_figures() -> None:
+    """`lmtrace.stats()` counts what the cache found where, and what it wrote."""
+    lm = lmtrace.LM("test/model", backend=Teller())  # type: ignore[arg-type]
+    for prompt in ("a", "a", "b"):
+        lm(prompt)
+    lmtrace._caching.drop()  # type: ignore[attr-defined]
+    lm("a")
+    figures = lmtrace.stats()["cache"]
+    assert (figures["memory_hits"], figures["index_hits"], figures["memory_entries"]) == (0, 1, 1)
+    lm("c")
+    assert lmtrace.stats()["cache"]["index_writes"] == 1

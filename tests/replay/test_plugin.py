@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -54,17 +55,36 @@ PLUGINS = ("syrupy", "pytest_asyncio.plugin", "lmtrace_replay.plugin")
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs pytest in a process of its own, with a model that repeats in capitals what it is asked."""
+    """Runs pytest inside this one, with a model that repeats in capitals what it is asked."""
+    _prepare(pytester, monkeypatch)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a test that is changed within a second is another one
+
+    def start(*arguments: str, plugins: tuple[str, ...] = PLUGINS) -> pytest.RunResult:
+        return pytester.runpytest_inprocess(*_named(plugins), *arguments)
+
+    return start
+
+
+@pytest.fixture
+def run_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same in a process of its own, where what this one has imported, patched and set up is not there."""
+    _prepare(pytester, monkeypatch)
+
+    def start(*arguments: str, plugins: tuple[str, ...] = PLUGINS) -> pytest.RunResult:
+        return pytester.runpytest_subprocess(*_named(plugins), *arguments, timeout=60)
+
+    return start
+
+
+def _prepare(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest(CONFTEST)
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
 
-    def start(*arguments: str, plugins: tuple[str, ...] = PLUGINS) -> pytest.RunResult:
-        named = [word for plugin in plugins for word in ("-p", plugin)]
-        return pytester.runpytest_subprocess(*named, *arguments, timeout=60)
 
-    return start
+def _named(plugins: tuple[str, ...]) -> list[str]:
+    return [word for plugin in plugins for word in ("-p", plugin)]
 
 
 def asked(pytester: pytest.Pytester) -> list[str]:
@@ -87,16 +107,16 @@ def record(run: Run, pytester: pytest.Pytester, *arguments: str) -> dict[str, st
     return kept(pytester)
 
 
-def test_record_then_replay(run: Run, pytester: pytest.Pytester) -> None:
+def test_record_then_replay(run_alone: Run, pytester: pytest.Pytester) -> None:
     """Asked once with --lmtrace-mode=record-missing, a model is never asked again, and the summary says so."""
     pytester.makepyfile(test_it=ONE)
-    done = run("--lmtrace-mode=record-missing")
+    done = run_alone("--lmtrace-mode=record-missing")
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["*1 snapshot generated.*", "lmtrace: 1 recorded"])
     assert asked(pytester) == ["hello"]
     assert list(kept(pytester)) == ["test_it/test_one.cassette"]
 
-    done = run()
+    done = run_alone()
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["*1 snapshot passed.*", "lmtrace: 1 replayed, $0.00010 saved"])
     assert asked(pytester) == []
@@ -186,10 +206,10 @@ def test_skipped(lm):
 """
 
 
-def test_a_swallowed_miss_fails(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_swallowed_miss_fails(run_alone: Run, pytester: pytest.Pytester) -> None:
     """Whatever catches a miss, the test fails in its call phase, with the report; a skip does not hide it."""
     pytester.makepyfile(test_it=SWALLOWED)
-    done = run()
+    done = run_alone()
     done.assert_outcomes(failed=6)
     assert done.stdout.str().count("\nno recorded answer: ") == 6
     assert asked(pytester) == []
@@ -348,12 +368,15 @@ def test_tests_of_any_name(arguments: tuple[str, ...], run: Run, pytester: pytes
 
 
 @pytest.mark.slow
-def test_xdist_trims(run: Run, pytester: pytest.Pytester) -> None:
+def test_xdist_trims(run_alone: Run, pytester: pytest.Pytester) -> None:
     """With tests spread over processes, what is obsolete is found and removed once, and misses are counted together."""
     pytester.makepyfile(test_it=ONE + "\n@pytest.mark.lmtrace\ndef test_two(lm):\n    lm('two')\n", test_other=ONE)
-    run("-p", "xdist.plugin", "-n", "2", "--lmtrace-mode=record-missing").assert_outcomes(passed=3)
+    run_alone("-p", "xdist.plugin", "-n", "2", "--lmtrace-mode=record-missing").assert_outcomes(passed=3)
+    done = run_alone("-p", "xdist.plugin", "-n", "2", "--lmtrace-mode=rewrite")
+    done.stdout.fnmatch_lines(["lmtrace: recording again*3 recorded calls of these tests cost $0.00030 last time"])
+    assert done.stdout.str().count("recording again") == 1
     pytester.makepyfile(test_it=ONE)
-    run("-p", "xdist.plugin", "-n", "2", "--snapshot-update").stdout.fnmatch_lines(
+    run_alone("-p", "xdist.plugin", "-n", "2", "--snapshot-update").stdout.fnmatch_lines(
         ["*Deleted test_two*", "lmtrace: 2 replayed*"]
     )
     assert list(kept(pytester)) == ["test_it/test_one.cassette", "test_other/test_one.cassette"]
@@ -399,7 +422,9 @@ def test_raw(server):
 
 @pytest.mark.lmtrace
 async def test_async(server):
-    await asyncio.open_connection(*server)
+    _, writer = await asyncio.open_connection(*server)
+    writer.close()
+    await writer.wait_closed()
 
 @pytest.mark.lmtrace
 def test_swallowed(server):
@@ -609,24 +634,24 @@ def test_normalisers(run: Run, pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("plugins", [PLUGINS[1:], (*PLUGINS, "no:syrupy")])
-def test_without_syrupy(plugins: tuple[str, ...], run: Run, pytester: pytest.Pytester) -> None:
+def test_without_syrupy(plugins: tuple[str, ...], run_alone: Run, pytester: pytest.Pytester) -> None:
     """The plugin loads without syrupy, and says what to install when a test needs it."""
     pytester.makepyfile(test_it=ONE, test_else="def test_nothing(): pass")
-    done = run(plugins=plugins)
+    done = run_alone(plugins=plugins)
     done.assert_outcomes(passed=1, errors=1)
     done.stdout.fnmatch_lines(["*pip install 'lmtrace[[]pytest]'*"])
 
 
 @pytest.mark.slow
-def test_beside_other_plugins(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_other_plugins(run_alone: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options, markers and fixtures are no other plugin's."""
     pytester.makepyfile(test_it=ONE + "\n@pytest.mark.vcr\n@pytest.mark.block_network\ndef test_http(): pass\n")
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     options = ("--record-mode=none", "--block-network")
     plugins = () if any(point.value == PLUGINS[-1] for point in entry_points(group="pytest11")) else PLUGINS[-1:]
-    run("--lmtrace-mode=record-missing", *options, "--strict-markers", plugins=plugins).assert_outcomes(passed=2)
-    run(*options, plugins=plugins).assert_outcomes(passed=2)
-    run(*options, "-n", "2", plugins=plugins).assert_outcomes(passed=2)
+    run_alone("--lmtrace-mode=record-missing", *options, "--strict-markers", plugins=plugins).assert_outcomes(passed=2)
+    run_alone(*options, plugins=plugins).assert_outcomes(passed=2)
+    run_alone(*options, "-n", "2", plugins=plugins).assert_outcomes(passed=2)
 
 
 def test_modes_are_those_of_sessions() -> None:
@@ -634,7 +659,7 @@ def test_modes_are_those_of_sessions() -> None:
     assert plugin.MODES == MODES
 
 
-def test_it_costs_nothing_unused(run: Run, pytester: pytest.Pytester) -> None:
+def test_it_costs_nothing_unused(run_alone: Run, pytester: pytest.Pytester) -> None:
     """A pytest that replays nothing imports nothing of lmtrace but the plugin."""
     (pytester.path / "conftest.py").unlink()
     pytester.makepyfile(
@@ -647,7 +672,7 @@ def test_it():
     assert sorted(name for name in sys.modules if name.startswith("lmtrace")) == ["lmtrace_replay", "lmtrace_replay.plugin"]
 """
     )
-    run().assert_outcomes(passed=1)
+    run_alone().assert_outcomes(passed=1)
 
 
 def test_unittest(run: Run, pytester: pytest.Pytester) -> None:
@@ -706,7 +731,7 @@ def test_error():
 
 
 @pytest.mark.slow
-def test_litellm_as_it_is(run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_litellm_as_it_is(run_alone: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that calls LiteLLM and knows nothing of lmtrace is recorded, and replayed when there is no provider."""
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     pytester.makepyfile(test_it=LITELLM)
@@ -715,8 +740,8 @@ def test_litellm_as_it_is(run: Run, pytester: pytest.Pytester, monkeypatch: pyte
         for text in ("one", "two", "three"):
             provider.reply(text)
         provider.fail(status=400)
-        run("--lmtrace-mode=record-missing").assert_outcomes(passed=4)
+        run_alone("--lmtrace-mode=record-missing").assert_outcomes(passed=4)
     assert len(kept(pytester)) == 4
-    done = run()
+    done = run_alone()
     done.assert_outcomes(passed=4)
     done.stdout.fnmatch_lines(["lmtrace: 4 replayed*"])
