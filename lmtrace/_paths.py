@@ -125,12 +125,12 @@ class Branch:
 
 
 class Root(Branch):
-    """The branch in which a session began, labelled ``0``."""
+    """The branch in which a session began, labelled ``0`` but in processes that a task of another session has started."""
 
     __slots__ = ("before", "is_open", "owner", "told")
 
-    def __init__(self, owner: Any) -> None:
-        super().__init__("0")
+    def __init__(self, owner: Any, path: str = "0") -> None:
+        super().__init__(path)
         self.is_open = True
         self.owner: Final = owner
         self.before: Final = None if owner is None else _branches.get(owner)
@@ -146,14 +146,20 @@ class Root(Branch):
         return before if before is not None and before.is_alive else None
 
 
-def begin() -> Root:
+def begin(path: str = "0") -> Root:
     """Open a session: the running thread or asyncio task is its root. Labels of sessions around it rest meanwhile."""
-    root = Root(_owner())
+    root = Root(_owner(), path)
     assign(root.owner, root)
     _around.set(root)
     with _lock:
         _roots.append(root)
     return root
+
+
+def become(branch: Branch) -> None:
+    """Say that the running code, which was forked off another process, is the task of this branch from now on."""
+    assign(_owner(), branch)
+    _around.set(branch)
 
 
 def end(root: Root) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from lmtrace.integrations import tasks
 from lmtrace_replay._askers import placed
 from lmtrace_replay._cassette import load
 from lmtrace_replay._last import remember
@@ -32,9 +33,12 @@ from lmtrace_replay._tally import Tally
 
 if TYPE_CHECKING:
     from lmtrace._entry import HistoryEntry
+    from lmtrace._paths import Root
     from lmtrace._serving import TimedChunk
 
 T = TypeVar("T")
+
+_IN_LABELS = frozenset("0123456789.+")
 
 SETTINGS = "replay.json"
 """The file with the settings; without it nothing is replayed, whatever the environment says."""
@@ -93,6 +97,11 @@ class _ReportingSession(Session):
             is_miss = entry.error is not None and entry.error.type.endswith(".ReplayMiss")
             call = [] if is_miss else [{"call": {"served_by": entry.served_by, "cost": entry.cost}}]
             self._say([*call, *self._news()])
+
+    def _begin_labels(self) -> Root:
+        """Carry on the label that the process which started this one gave it; its children have sessions, too."""
+        label = os.environ.get("LMTRACE_RUN_TASK", "0")
+        return tasks.start(label if set(label) <= _IN_LABELS else "0", processes=True)
 
     def note_shown(self) -> None:
         """A miss has ended the program and was printed."""

@@ -228,8 +228,11 @@ class Session:
             self._outer = _serving.replace(self)
             litellm.prepare()
             if self.mode != "live":
-                self._root = tasks.start()
+                self._root = self._begin_labels()
         return self
+
+    def _begin_labels(self) -> Root:
+        return tasks.start()
 
     def close(self) -> None:
         """Let providers answer again. Requests that were begun before and ask now are misses."""

@@ -133,6 +133,68 @@ def test_children_of_the_program(run: Run, tmp_path: Path) -> None:
     assert asked(tmp_path) == []
 
 
+PROCESSES = """
+import multiprocessing, os, random, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+import lmtrace
+from lmtrace._data import LMOutput, LMResponse, LMTextPart
+
+class Oracle:
+    def complete(self, request, secrets):
+        Path("asked.txt").touch()
+        return LMResponse(outputs=[LMOutput(parts=[LMTextPart(NAME)])])
+
+def ask(name):
+    global NAME
+    NAME = name
+    time.sleep(random.random() / 5)
+    said = lmtrace.LM("local/oracle", backend=Oracle(), cache=False, num_retries=0)("who are you?")[0]
+    assert said == name, (said, name)
+    return said
+
+def main():
+    started = [subprocess.Popen([sys.executable, __file__, f"child {number}"]) for number in range(2)]
+    started += [subprocess.Popen([sys.executable, __file__, "env"], env=dict(os.environ))]
+    ways = [multiprocessing.get_context(way) for way in ("fork", "spawn")]
+    working = [way.Process(target=ask, args=(f"{way.get_start_method()} {number}",)) for way in ways for number in range(2)]
+    for process in working:
+        process.start()
+    pid = os.fork()
+    if pid == 0:
+        ask("forked")
+        os._exit(0)
+    with ProcessPoolExecutor(2, mp_context=ways[0]) as pool:
+        list(pool.map(ask, ["piece 0", "piece 1", "piece 2"]))
+    ask("parent")
+    for process in working:
+        process.join()
+    ends = [process.wait() for process in started] + [process.exitcode for process in working] + [os.waitpid(pid, 0)[1]]
+    assert not any(ends), ends
+
+if __name__ == "__main__":
+    ask(sys.argv[1]) if sys.argv[1:] else main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_processes_side_by_side(run: Run, tmp_path: Path) -> None:
+    """Processes that ask the same have labels of their own: each gets its own answer, and recording again gives the same bytes."""
+    (tmp_path / "many.py").write_text(PROCESSES)
+    command = (sys.executable, "-W", "ignore", "many.py")
+    cassettes = []
+    for mode in ("record-missing", "rewrite"):
+        done = run(options=("--mode", mode, "--yes"), command=command)
+        assert done.returncode == 0, done.stderr
+        cassettes.append((tmp_path / "bug.cassette").read_bytes())
+    assert cassettes[0] == cassettes[1]
+    (tmp_path / "asked.txt").unlink()
+    done = run(command=command)
+    assert (done.returncode, done.stderr) == (0, "lmtrace: 12 replayed\n")
+    assert asked(tmp_path) == []
+
+
 def test_what_nothing_asks_for(run: Run) -> None:
     """Recordings that no process of the program asks for are counted and named as `cassette prune` takes them; that is no failure."""
     run("one", "two", "three", "four", options=("--mode", "record-missing"))

@@ -70,6 +70,12 @@ def _serves(thread: threading.Thread) -> bool:
     return _belongs(module, _WORKERS)
 
 
+def of_process(target: Any = None) -> _paths.Branch | None:
+    """The branch of a process that is about to start; the worker of a pool serves anybody and takes no number."""
+    parent = _paths.here()
+    return None if parent is None else _next(parent, is_plumbing=_belongs(_module(target), _WORKERS))
+
+
 def of_coroutine(coroutine: Any) -> _paths.Branch | None:
     """The branch of the asyncio task that will run a coroutine."""
     parent = _paths.here()

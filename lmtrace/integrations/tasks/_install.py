@@ -17,14 +17,19 @@ _sessions: Final[list[_paths.Root]] = []
 _patches: Final[list[Patch]] = []
 
 
-def start() -> _paths.Root:
-    """Begin to label tasks, with the running thread or asyncio task as the root, ``0``; returns what `stop` needs."""
+def start(path: str = "0", *, processes: bool = False) -> _paths.Root:
+    """Begin to label tasks, with the running thread or asyncio task as the root; returns what `stop` needs.
+
+    Args:
+        path: The label of the root.
+        processes: Whether processes are labelled as well, because there are sessions in them.
+    """
     with _lock:
         if not _sessions:
-            _patches[:] = _all()
+            _patches[:] = [*_all(), *(_of_processes() if processes else ())]
             for patch in _patches:
                 patch.install()
-        root = _paths.begin()
+        root = _paths.begin(path)
         _sessions.append(root)
         return root
 
@@ -40,6 +45,16 @@ def stop(root: _paths.Root) -> None:
             for patch in reversed(_patches):
                 patch.remove()
             _patches.clear()
+            processes = sys.modules.get(f"{__package__}._processes")
+            if processes is not None:
+                processes.follow(on=False)
+
+
+def _of_processes() -> list[Patch]:
+    from lmtrace.integrations.tasks import _processes
+
+    _processes.follow(on=True)
+    return _processes.patches()
 
 
 def _all() -> list[Patch]:
