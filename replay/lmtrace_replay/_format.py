@@ -210,7 +210,7 @@ def _header(document: dict[str, Any], where: str) -> Header:
         _damaged(where, "cancelled must be an array of keys")
     if not isinstance(key, str) or not (adapter is None or isinstance(adapter, str)):
         _damaged(where, "key and adapter must be texts")
-    return Header(key_version=key, versions=versions, adapter=adapter, cancelled=cancelled)
+    return Header(key_version=key, versions=versions, adapter=adapter, cancelled=tuple(cancelled))
 
 
 def _calls(document: dict[str, Any], where: str) -> list[Any]:

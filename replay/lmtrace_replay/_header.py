@@ -33,7 +33,7 @@ def current_header(recordings: Sequence[Recording], cancelled: Iterable[str] = (
     unanswered = set(cancelled)
     if unanswered:
         unanswered -= {recording.key() for recording in recordings}
-    return Header(versions=versions, adapter=_adapter(recordings), cancelled=sorted(unanswered))
+    return Header(versions=versions, adapter=_adapter(recordings), cancelled=tuple(sorted(unanswered)))
 
 
 def installed(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def test_check_finds_problems(cassette: Path, lmtrace: Run, tmp_path: Path) -> N
     """Damaged and edited cassettes fail the check; outdated ones only when asked to."""
     assert lmtrace("cassette", "check", str(tmp_path)).exit_code == 0
     text = cassette.read_text()
-    outdated = text.replace('"versions": {\n', '"versions": {\n    "litellm": "0.9.1",\n')
+    outdated = re.sub(r'"versions": \{[^}]*\}', '"versions": {\n    "litellm": "0.9.1"\n  }', text)
     for content, kind, code, strict in (
         (outdated, "outdated", 0, 1),
         (text.replace("France", "Francia"), "edited", 1, 1),
