@@ -41,7 +41,7 @@ def merged_header(headers: Sequence[Header]) -> Header:
     return Header(
         versions=versions,
         adapter=adapters.pop() if len(adapters) == 1 else None,
-        cancelled=sorted({key for header in headers for key in header.cancelled}),
+        cancelled=tuple(sorted({key for header in headers for key in header.cancelled})),
     )
 
 
