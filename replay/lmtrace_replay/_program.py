@@ -25,6 +25,7 @@ from lmtrace_replay._askers import placed
 from lmtrace_replay._cassette import load
 from lmtrace_replay._last import remember
 from lmtrace_replay._miss import Miss, ReplayMiss
+from lmtrace_replay._own_part import own_part
 from lmtrace_replay._recording import Normaliser, Recording
 from lmtrace_replay._report import report
 from lmtrace_replay._session import Session
@@ -157,9 +158,11 @@ def _watch_uncaught(session: _ReportingSession) -> None:
     before = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        before(kind, error, trace)
-        if isinstance(error, ReplayMiss):
-            session.note_shown()
+        if not isinstance(error, ReplayMiss):
+            before(kind, error, trace)
+            return
+        before(kind, error, own_part(trace))  # where the program asked; the rest of it is ours
+        session.note_shown()
 
     sys.excepthook = excepthook
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
@@ -21,6 +19,7 @@ from lmtrace._visible import visible
 from lmtrace_replay._errors import CassetteError
 from lmtrace_replay._format import Cassette, dumps, loads
 from lmtrace_replay._miss import Miss, ReplayMiss
+from lmtrace_replay._own_part import own_part
 from lmtrace_replay._plan import plan_of
 from lmtrace_replay._scan import refuse_secrets
 from lmtrace_replay._session import ReplayRegression, Session
@@ -33,8 +32,6 @@ from lmtrace_replay._texts import messages_of, one_line
 if TYPE_CHECKING:
     from lmtrace_replay._recording import Recording
     from lmtrace_replay._session import Call
-
-_OURS: Final = ("lmtrace", "lmtrace_replay", "litellm", "dspy", "pluggy", "pytest", "_pytest")
 
 LISTED: Final = 10
 """Unused recordings that are named; of the rest only the number is given."""
@@ -112,7 +109,7 @@ class ReplayTest:
         """
         misses = self._stop()
         if isinstance(error, ReplayMiss):
-            raise self._whole(misses or error.misses).with_traceback(_own_part(error.__traceback__)) from None
+            raise self._whole(misses or error.misses).with_traceback(own_part(error.__traceback__)) from None
         if misses and isinstance(error, pytest.skip.Exception):
             self._fail(self._missed(misses))
         if misses:
@@ -244,23 +241,6 @@ class ReplayTest:
 
 def _is_miss(call: Call) -> bool:
     return call.error is not None and call.error.type.endswith(".ReplayMiss")
-
-
-def _own_part(traceback: TracebackType | None) -> TracebackType | None:
-    """The traceback down to the last line of the user's own, without the libraries it has called."""
-    last, item = None, traceback
-    while item is not None:
-        last = item if _is_own(item.tb_frame) else last
-        item = item.tb_next
-    if last is not None:
-        last.tb_next = None
-    return traceback
-
-
-def _is_own(frame: FrameType) -> bool:
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    is_library = package in _OURS or package in sys.stdlib_module_names
-    return not is_library and "site-packages" not in frame.f_code.co_filename
 
 
 def _end(recording: Recording) -> str:

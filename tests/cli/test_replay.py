@@ -88,6 +88,8 @@ def test_a_miss_is_reported_once(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("no recorded answer: ") == 1
     assert "lmtrace: 1 replayed, 1 missed" in done.stderr
+    assert "print(lm(question))" in done.stderr
+    assert "_desk.py" not in done.stderr
     done = run("swallow", "one")
     assert (done.returncode, done.stdout) == (1, "['ONE']\n")
     assert done.stderr.startswith("no recorded answer: ")
