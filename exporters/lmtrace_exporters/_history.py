@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
@@ -136,11 +137,13 @@ class History:
         return self._ask(query, params, _fetched)
 
     def df(self, query: str = "FROM calls", params: Parameters | None = None) -> Any:
-        """Return the answer to a query, all calls by default, as a data frame of pandas, which must be installed.
+        """Return the answer to a query, all calls by default, as a data frame of pandas.
 
         Raises:
-            HistoryQueryError: the query is wrong.
+            HistoryQueryError: the query is wrong, or pandas is not installed; `arrow` does without.
         """
+        if find_spec("pandas") is None:
+            raise HistoryQueryError("a data frame needs pandas: pip install pandas; .arrow() gives a table without it")
         return self._ask(query, params, lambda relation: relation.df())
 
     def arrow(self, query: str = "FROM calls", params: Parameters | None = None) -> pa.Table:

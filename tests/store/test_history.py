@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lmtrace._exporter import Record
@@ -232,6 +233,47 @@ def test_arrow(store: Path, write: Write, make_call: MakeCall) -> None:
         assert history.arrow("SELECT sum(cost) AS cost FROM calls").to_pylist() == [{"cost": 0.75}]
         table = history.arrow()
     assert sorted(table.column("uuid").to_pylist()) == ["a", "b"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # DuckDB 2.0 asks pandas 3 in a way that pandas deprecates
+def test_data_frame(store: Path, write: Write, make_call: MakeCall) -> None:
+    """Where pandas is installed, calls, or the answer to a query, come as a data frame."""
+    pytest.importorskip("pandas")
+    write(make_call("a", cost=0.5), make_call("b", cost=0.25))
+    with open_history(store) as history:
+        assert history.df("SELECT sum(cost) AS cost FROM calls")["cost"].tolist() == [0.75]
+        assert sorted(history.df()["uuid"]) == ["a", "b"]
+
+
+def test_no_pandas(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pandas a data frame is refused with what to install and what works without."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with open_history(store) as history, pytest.raises(HistoryQueryError, match=r"pip install pandas; \.arrow\(\)"):
+        history.df()
+
+
+def test_older_segments(store: Path, make_exporter: Make, make_call: MakeCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments whose JSON columns have that type, as earlier ones have, give the rows that text gives."""
+    answers = []
+    for uuid, is_old in (("a", True), ("b", False)):
+        exporter = make_exporter()
+        exporter.export([make_call(uuid, kwargs={"seed": 1}, timestamp=f"2026-11-{20 + is_old}T09:00:00Z")])
+        exporter.shutdown()
+        with monkeypatch.context() as patch, open_history(store) as history:
+            if is_old:
+                patch.setattr("lmtrace_exporters._parquet._as_text", lambda _connection, query: query)
+            before = history.fetch("FROM calls ORDER BY uuid")
+            compact(store)
+            answers.append((before, history.fetch("FROM calls ORDER BY uuid")))
+    types = {duckdb.read_parquet(str(path)).select("messages").types[0] for path in store.rglob("*.parquet")}
+    assert {str(type_) for type_ in types} == {"JSON", "VARCHAR"}
+    assert all(before == after for before, after in answers)
+    with open_history(store) as history:
+        found = history.find(
+            "contains(messages::VARCHAR, 'user')", count=9, columns="uuid, kwargs ->> 'seed', messages"
+        )
+    assert [row[:2] for row in found.rows] == [("a", "1"), ("b", "1")]
+    assert found.types[2] == "JSON"
 
 
 def test_one_day_opens_its_files(store: Path, exporter: StoreExporter, make_call: MakeCall) -> None:
