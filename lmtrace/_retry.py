@@ -110,7 +110,7 @@ async def _asleep(seconds: float) -> None:
 
 def _note_attempt(error: Exception, delay: float) -> None:
     """Tell the record of the running call, when there is one."""
-    from lmtrace._recorder import active_call
+    from lmtrace._record import active_call
 
     record = active_call()
     if record is not None:

@@ -10,7 +10,7 @@ from lmtrace import _recorder
 from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
 from lmtrace._data import LMChunk, LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry
-from lmtrace._recorder import CallRecord
+from lmtrace._record import CallRecord
 
 
 class TracedBackend:

@@ -34,7 +34,8 @@ from lmtrace._events import Events
 from lmtrace._exporter import Record
 from lmtrace._ids import Clock
 from lmtrace._metrics import Metrics
-from lmtrace._recorder import CallRecord, Recorder
+from lmtrace._record import CallRecord
+from lmtrace._recorder import Recorder
 
 START_NS: Final = 1_767_225_600_000_000_000
 """Midnight UTC at the beginning of 2026, in nanoseconds since the epoch."""

@@ -15,7 +15,7 @@ from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
 from lmtrace._caching import LITELLM
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._failures import failures
-from lmtrace._recorder import key_of
+from lmtrace._record import key_of
 from lmtrace_replay._cache import Cache, entry_key, is_exact
 from lmtrace_replay._cached import CachedAnswer, Step, is_whole
 from lmtrace_replay._cached_stream import CachedAsyncStream, CachedStream, KeepingAsyncStream, KeepingStream

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from lmtrace import _paths, _scope, _serving
 from lmtrace._data import LMRequest, LMResponse
-from lmtrace._recorder import active_call
+from lmtrace._record import active_call
 from lmtrace_replay._ledger import Ledger
 from lmtrace_replay._matching import Recordings
 from lmtrace_replay._miss import Reason, ReplayMiss

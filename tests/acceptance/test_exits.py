@@ -69,7 +69,7 @@ def test_stream_at_exit(start: Start, query: Query) -> None:
     ended(start, "streams", 0)
     assert query("SELECT streamed, error_type FROM calls ORDER BY uuid") == [
         (False, None),
-        (True, "lmtrace._recorder.StreamAbandoned"),
+        (True, "lmtrace.StreamAbandoned"),
     ]
 
 

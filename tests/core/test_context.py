@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import lmtrace
-from lmtrace import _recorder
+from lmtrace import _record
 from lmtrace import _semconv as names
 from lmtrace._traced import TracedBackend
 from lmtrace.testing import Captured, capture
@@ -64,7 +64,7 @@ def test_nothing_stays_current(ask: Any, captured: Captured) -> None:
     with pytest.raises(ValueError, match="no"):
         ask(Answering(ValueError("no")), asked())
     assert otel_context.get_current() == before
-    assert _recorder.active_call() is None
+    assert _record.active_call() is None
 
 
 class TestRuns:
@@ -151,12 +151,12 @@ class TestOtherInstrumentations:
         found = []
 
         def reply(request: Any, secrets: Any) -> Any:
-            found.append(_recorder.active_call())
+            found.append(_record.active_call())
             return answer()
 
         entry = call(Answering(reply))
         assert found[0].entry is entry
-        assert _recorder.active_call() is None
+        assert _record.active_call() is None
 
     def test_a_task_that_outlives_its_call(self, captured: Captured) -> None:
         """A context copied inside a call does not make later calls part of it."""
@@ -167,7 +167,7 @@ class TestOtherInstrumentations:
             return answer()
 
         call(Answering(reply))
-        assert contexts[0].run(_recorder.active_call) is None
+        assert contexts[0].run(_record.active_call) is None
         later = contexts[0].run(call)
         assert [span["name"] for span in captured.spans] == ["chat gpt-4o-mini"] * 2
         assert later.span_id == captured.spans[1]["span_id"]

@@ -355,4 +355,4 @@ def test_a_stream_nobody_reads_at_exit(tmp_path: Any) -> None:
     assert "failed" not in done.stderr
     with lmtrace.history() as history:
         rows = history.sql("select error_type, output_text from calls").fetchall()
-    assert rows == [("lmtrace._recorder.StreamAbandoned", "a")]
+    assert rows == [("lmtrace.StreamAbandoned", "a")]

@@ -10,7 +10,7 @@ import litellm
 import pytest
 
 import lmtrace
-from lmtrace import LMRequest, _recorder
+from lmtrace import LMRequest, _record
 from lmtrace._errors import LMRateLimitError, LMServerError
 from lmtrace._retry import RetryBackend
 
@@ -175,5 +175,5 @@ def test_cancellation_ends_the_waiting(script: Any) -> None:
 
 def test_outside_a_call_nothing_is_noted(script: Any) -> None:
     """A retry backend works without a recorder around it."""
-    assert _recorder.active_call() is None
+    assert _record.active_call() is None
     assert ask(retrying(script(broken(), "fine"), Waits()), type("Sync", (), {})()).outputs[0].text == "fine"

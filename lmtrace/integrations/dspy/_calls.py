@@ -17,7 +17,7 @@ from typing import Any
 from lmtrace import _recorder, _serving
 from lmtrace._data import LMResponse
 from lmtrace._failures import failures
-from lmtrace._recorder import CallRecord
+from lmtrace._record import CallRecord, active_call
 from lmtrace.integrations._patching import Function, Switch
 from lmtrace.integrations.dspy import _answers, _bound, _requests
 from lmtrace.integrations.dspy._listeners import overheard
@@ -134,7 +134,7 @@ def wrap_call(original: Function, switch: Switch) -> Function:
 
 def _begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
     try:
-        outer = _recorder.active_call()
+        outer = active_call()
         if outer is not None and outer.entry is None:
             return None
         request, secrets = _requests.read(lm, args, kwargs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmtrace._data import LMChunk
 from lmtrace._failures import failures
-from lmtrace._recorder import CallRecord
+from lmtrace._record import CallRecord
 from lmtrace.integrations.litellm._assemble import chunk_of
 
 

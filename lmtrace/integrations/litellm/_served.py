@@ -13,7 +13,7 @@ from typing import Any, Final
 from lmtrace import _serving
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._errors import LMError
-from lmtrace._recorder import CallRecord
+from lmtrace._record import CallRecord
 from lmtrace._traced import TracedAsyncStream, TracedStream
 from lmtrace.integrations.litellm._backend import LiteLLMAsyncStream, LiteLLMStream
 from lmtrace.integrations.litellm._raised import litellm_error

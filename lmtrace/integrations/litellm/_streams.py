@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from lmtrace._data import ModelType
 from lmtrace._failures import failures
-from lmtrace._recorder import CallRecord
+from lmtrace._record import CallRecord
 from lmtrace.integrations.litellm._assemble import assembly_for, chunk_of
 from lmtrace.integrations.litellm._dropped import dropped
 from lmtrace.integrations.litellm._translate import UNREADABLE

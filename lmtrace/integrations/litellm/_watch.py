@@ -20,7 +20,8 @@ from opentelemetry import context
 from lmtrace import _serving
 from lmtrace._data import LMResponse, ModelType
 from lmtrace._failures import failures
-from lmtrace._recorder import CallRecord, active_call, current
+from lmtrace._record import CallRecord, active_call
+from lmtrace._recorder import current
 from lmtrace._semconv import INFERENCE_CONTEXT_KEY
 from lmtrace.integrations.litellm import _streams
 from lmtrace.integrations.litellm._asked import is_half_of_async, request_of

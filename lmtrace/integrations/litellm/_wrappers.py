@@ -15,7 +15,7 @@ from opentelemetry import context
 
 from lmtrace import _serving
 from lmtrace._data import ModelType
-from lmtrace._recorder import active_call
+from lmtrace._record import active_call
 from lmtrace.integrations.litellm import _watch
 from lmtrace.integrations.litellm._asked import parameter_names
 from lmtrace.integrations.litellm._served import Original, aask, ask

@@ -12,7 +12,7 @@ import threading
 from typing import Any, Final
 
 from lmtrace import _paths
-from lmtrace._recorder import active_call
+from lmtrace._record import active_call
 
 _PLUMBING: Final = frozenset(
     {
