@@ -11,7 +11,9 @@ from another backend, must not need LiteLLM. The provider's own fields are in `p
 from __future__ import annotations
 
 import copy as copy_module
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TextIO
 
 from lmtrace import _calls, _history, _options, _serving, _state
@@ -27,6 +29,9 @@ from lmtrace._stream import LMAsyncStream, LMStream
 
 if TYPE_CHECKING:
     from lmtrace._traced import TracedBackend
+
+    _Prepare = Callable[[LMRequest], bool]
+    _Stack = tuple[Backend | None, int, Server | None, TracedBackend, _Prepare | None]
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -97,7 +102,7 @@ class LM:
         self.history: list[Any] = []
         """The finished calls of this LM, oldest first, as `HistoryEntry` objects."""
         self._warned_zero_temp_rollout = False
-        self._stack: tuple[Backend | None, int, Server | None, TracedBackend] | None = None
+        self._stack: _Stack | None = None
         _calls.warn_zero_temperature(self, self.kwargs)
 
     # --- calls -----------------------------------------------------------------------------------------------------
@@ -144,7 +149,7 @@ class LM:
         if request.stream:
             return _drained(LMStream(self, request, secrets, None))
         try:
-            response, entry = self._traced().call(request, secrets)
+            response, entry = self._traced(request).call(request, secrets)
         except LMTraceError:
             raise
         except Exception as error:
@@ -158,7 +163,7 @@ class LM:
         if request.stream:
             return await _adrained(LMAsyncStream(self, request, secrets, None))
         try:
-            response, entry = await self._traced().acall(request, secrets)
+            response, entry = await self._traced(request).acall(request, secrets)
         except LMTraceError:
             raise
         except Exception as error:
@@ -185,21 +190,27 @@ class LM:
         callbacks = callbacks_of(self.callbacks)
         return self, request, secrets, Notices(callbacks, self, inputs) if callbacks else None
 
-    def _traced(self) -> TracedBackend:
+    def _traced(self, request: LMRequest) -> TracedBackend:
         """The backend with retries and recording around it; put together again when an attribute has changed."""
         stack, server = self._stack, _serving.current()
         if stack is None or stack[0] is not self.backend or stack[1] != self.num_retries or stack[2] is not server:
-            stack = self._stack = (self.backend, self.num_retries, server, self._built(server))
+            stack = self._stack = (self.backend, self.num_retries, server, *self._built(server))
+        if stack[4] is not None and stack[4](request):
+            self._stack = (*stack[:4], None)
         return stack[3]
 
-    def _built(self, server: Server | None) -> TracedBackend:
+    def _built(self, server: Server | None) -> tuple[TracedBackend, _Prepare | None]:
         from lmtrace._traced import TracedBackend
 
         if server is not None:  # what is served may never need the provider's library
             live = RetryBackend(self.backend or Deferred(_default_backend), self.num_retries)
-            return TracedBackend(server.serve(live))
-        asked = RetryBackend(self.backend or _default_backend(), self.num_retries)
-        return TracedBackend(_cached(asked, self.backend))
+            return TracedBackend(server.serve(live)), None
+        if self.backend is not None or "litellm" in sys.modules:
+            asked = RetryBackend(self.backend or _default_backend(), self.num_retries)
+            return TracedBackend(_cached(asked, self.backend)), None
+        provider = Deferred(_default_backend)
+        cached = _cached(RetryBackend(provider, self.num_retries), None)
+        return TracedBackend(cached), functools.partial(_prepared, provider, cached)
 
     def _finished(self, request: LMRequest, response: LMResponse, entry: HistoryEntry) -> None:
         _calls.warn_truncated(response, request)
@@ -343,6 +354,14 @@ def _default_backend() -> Backend:
     from lmtrace.integrations.litellm import LiteLLMBackend
 
     return LiteLLMBackend()
+
+
+def _prepared(provider: Deferred, cached: Any, request: LMRequest) -> bool:
+    """Import LiteLLM, which takes seconds, before a call is timed that needs it; a cached answer does not."""
+    if cached.holds(request):
+        return False
+    provider.prepare()
+    return True
 
 
 def _cached(inner: Backend, owner: Backend | None) -> Backend:

@@ -48,6 +48,10 @@ class Deferred:
         self._make = make
         self._made: Backend | None = None
 
+    def prepare(self) -> None:
+        """Make it now."""
+        self._backend()
+
     def _backend(self) -> Backend:
         if self._made is None:
             self._made = self._make()

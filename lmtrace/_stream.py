@@ -107,7 +107,7 @@ class LMStream(_Streamed):
     def __next__(self) -> str:
         try:
             if self._inner is None:
-                self._inner = self._lm._traced().stream(self._request, self._secrets)
+                self._inner = self._lm._traced(self._request).stream(self._request, self._secrets)
             chunk = next(self._inner)
             while not _shown(chunk):
                 chunk = next(self._inner)
@@ -142,7 +142,7 @@ class LMAsyncStream(_Streamed):
     async def __anext__(self) -> str:
         try:
             if self._inner is None:
-                self._inner = await self._lm._traced().astream(self._request, self._secrets)
+                self._inner = await self._lm._traced(self._request).astream(self._request, self._secrets)
             chunk = await anext(self._inner)
             while not _shown(chunk):
                 chunk = await anext(self._inner)

@@ -88,6 +88,11 @@ class CacheBackend:
         with asking.opening():
             return KeepingAsyncStream(await self.inner.astream(request, secrets), asking.stepped, asking.ended)
 
+    def holds(self, request: LMRequest) -> bool:
+        """Whether the answer is kept already, so that nobody will be asked."""
+        asking = self._asking(request, {})
+        return asking is not None and asking.answer is not None
+
     def _asking(
         self, request: LMRequest, secrets: Mapping[str, Any], *, is_async: bool = False, is_stream: bool = False
     ) -> _Asking | None:

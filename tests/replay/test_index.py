@@ -20,6 +20,7 @@ from tellers import Teller
 import lmtrace
 from lmtrace import _caching
 from lmtrace._failures import failures
+from lmtrace.testing import LoopbackProvider
 from lmtrace_replay._index import TABLE, Index
 from lmtrace_replay._open_cache import open_index
 from lmtrace_replay._rebuild import rebuild
@@ -312,6 +313,19 @@ class TestProcesses:
         programs.run(5)
         programs.run(5)
         assert programs.asked == 5
+
+    @pytest.mark.slow
+    def test_answers_need_no_litellm(self) -> None:
+        """A program whose answers are all kept does not import LiteLLM; one that asks has imported it before the call is timed."""
+        code = "import lmtrace, sys; lm = lmtrace.LM('openai/gpt-4o-mini'); print(lm('a')); "
+        code += "print('litellm' in sys.modules, lm.history[-1].served_by)"
+        with LoopbackProvider() as provider:
+            environ = os.environ | {"OPENAI_BASE_URL": provider.openai_base, "OPENAI_API_KEY": "any"}
+            said = [
+                subprocess.check_output([sys.executable, "-c", code], text=True, env=environ).splitlines()[-1]
+                for _ in range(2)
+            ]
+        assert said == ["True provider", "False cache"]
 
     def test_entries_of_a_running_program(self, programs: Programs) -> None:
         """What another process has just got, this one need not ask for, though it has looked before."""
