@@ -76,7 +76,14 @@ def reader(tmp_path: Path, provider: LoopbackProvider) -> Reader:
     return Reader(tmp_path, provider)
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if any(kind == "python" for kind, _ in blocks_of(name))])
+WITH_PYTHON = [
+    name
+    for name in DOCUMENTS
+    if any(kind == "python" for kind, _ in blocks_of(name)) and name != "docs/dspy.md"  # tests/with_dspy runs that
+]
+
+
+@pytest.mark.parametrize("document", WITH_PYTHON)
 def test_blocks_do_what_they_say(document: str, reader: Reader) -> None:
     """Python blocks run, and print exactly what the text block after them shows; commands and SQL run on what they left."""
     blocks = blocks_of(document)

@@ -1,0 +1,30 @@
+"""What docs/dspy.md says is run, with each version of DSPy."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmtrace.testing import LoopbackProvider
+
+ROOT = Path(__file__).parent.parent.parent
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_blocks_do_what_they_say(provider: LoopbackProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python blocks run and print exactly what the text block after them shows."""
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_base)
+    monkeypatch.setenv("OPENAI_API_BASE", provider.openai_base)
+    monkeypatch.delenv("CI", raising=False)
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "reader"\n')
+    blocks = BLOCK.findall((ROOT / "docs/dspy.md").read_text(encoding="utf-8"))
+    program = [sys.executable, "-W", "ignore", ROOT / "tests/docs/run_blocks.py"]
+    given = json.dumps([text for kind, text in blocks if kind == "python"])
+    done = subprocess.run(program, cwd=tmp_path, input=given, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [text for kind, text in blocks if kind == "text"]
