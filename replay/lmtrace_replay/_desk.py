@@ -220,5 +220,10 @@ def _same_place(recording: Recording, path: str | None, scope: str | None) -> bo
 
 
 def swallowed(error: Any) -> bool:
-    """Whether a miss has to be raised in the place of `error`, which ended the block (None: nothing did)."""
+    """Whether a miss has to be raised in the place of `error`, which ended the block (None: nothing did).
+
+    Groups that task groups make of misses count: whoever waits for a `ReplayMiss` does not wait for a group.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return error.split((Exception, ReplayMiss))[1] is None
     return error is None or (isinstance(error, Exception) and not isinstance(error, ReplayMiss))

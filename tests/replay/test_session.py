@@ -143,6 +143,14 @@ def swallow_pool(lm: lmtrace.LM) -> None:
         pool.submit(lm, "unknown")
 
 
+def swallow_task_group(lm: lmtrace.LM) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lm.acall("unknown"))
+
+    asyncio.run(main())
+
+
 def swallow_retries(lm: lmtrace.LM) -> None:
     for _ in range(3):
         try:
@@ -159,7 +167,8 @@ def swallow_bare_exception(lm: lmtrace.LM) -> None:
 
 
 @pytest.mark.parametrize(
-    "swallow", [swallow_except, swallow_gather, swallow_pool, swallow_retries, swallow_bare_exception]
+    "swallow",
+    [swallow_except, swallow_gather, swallow_pool, swallow_task_group, swallow_retries, swallow_bare_exception],
 )
 def test_swallowed_miss(swallow: Callable[[lmtrace.LM], None], provider: Provider) -> None:
     """However a miss is caught inside the block, the block ends with it."""
