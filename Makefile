@@ -44,7 +44,7 @@ lock:  ## resolve requirements/*.txt anew (needs uv)
 	uv pip compile $(LOCK) requirements/agent.in -o requirements/agent.txt
 	uv pip compile $(LOCK) requirements/phoenix.in -o requirements/phoenix.txt
 	for version in $(DSPY); do \
-		echo "dspy==$$version" | uv pip compile $(LOCK) --group test -c requirements/test.txt pyproject.toml - \
+		printf "dspy==$$version\nnumpy\noptuna\n" | uv pip compile $(LOCK) --group test -c requirements/test.txt pyproject.toml - \
 			-o requirements/dspy-$$version.txt || exit 1; done
 LOCK := --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-annotate --no-header $(ARGS)
 
