@@ -102,7 +102,7 @@ class Deferred(Generic[T]):
     def _forget(self) -> None:
         """Begin anew, as a forked child must: what waits belongs to the parent, and so does the thread."""
         self._pending.clear()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._needed = threading.Event()
         self._thread = None
 

@@ -37,7 +37,7 @@ _branches: WeakKeyDictionary[Any, Branch] = WeakKeyDictionary()
 _roots: list[Root] = []
 """Where the sessions that are open now began."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class _Starting(threading.local):
@@ -245,7 +245,7 @@ def _tell() -> None:
 def _renew_lock() -> None:
     """In a forked child: a thread that is not here may have held it."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -70,7 +70,7 @@ class Deferred:
         return await self._backend().astream(request, secrets)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _current: Server | None = None
 
 

@@ -83,7 +83,7 @@ class Desk:
         self._where = where
         self._fix = fix
         self._sample = sample
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._has_warned = False
 
     def take(self, request: LMRequest) -> Recording | None:

@@ -11,7 +11,7 @@ class Ledger:
     """The misses of one session in the order they happened. Safe in threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._misses: list[Miss] = []
 
     def add(self, miss: Miss) -> ReplayMiss:

@@ -116,7 +116,7 @@ class Recordings:
         """The first bucket whose answers could not be told apart."""
         self._rollouts = rollouts
         self._is_strict = order == "strict"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._buckets: dict[tuple[str, Any], Bucket] = {}
         self._memo: dict[tuple[str, Any], Recording] = {}
         self._ordinals: dict[str, Ordinals] = {}

@@ -23,7 +23,7 @@ class MemoryTier:
         self.hits = self.misses = 0
         """How often an answer was here when it was looked for, and how often not."""
         self._answers: OrderedDict[bytes, CachedAnswer] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -62,5 +62,5 @@ class MemoryTier:
 
     def in_child(self) -> None:
         """After a fork: a thread that is not here may have held the lock, half-way through a change."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.bytes = sum(answer.size for answer in self._answers.values())

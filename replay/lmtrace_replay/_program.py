@@ -81,7 +81,7 @@ class _ReportingSession(Session):
         )
         self._folder = folder
         self._said: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._numbers = {id(recording): number for number, recording in enumerate(self._before, 1)}
         self._desk.heard = self._hear
         self._served: list[int] = []

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,4 +69,5 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     yield begin
     for process in running:
         process.kill()
-        process.communicate()
+        with suppress(subprocess.TimeoutExpired):  # a child of its own that hangs may hold the pipe open
+            process.communicate(timeout=10)

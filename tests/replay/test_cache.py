@@ -15,6 +15,7 @@ from lmtrace import LMOutput, LMResponse, LMTextPart
 from lmtrace._data import LMReasoningPart, LMToolCallPart
 from lmtrace_replay import open_cache
 from lmtrace_replay._cache import entry_key
+from lmtrace_replay._memory import MemoryTier
 
 DAY_NS = 86_400_000_000_000
 
@@ -434,3 +435,10 @@ def test_figures() -> None:
     assert (figures["memory_hits"], figures["index_hits"], figures["memory_entries"]) == (0, 1, 1)
     lm("c")
     assert lmtrace.stats()["cache"]["index_writes"] == 1
+
+
+def test_a_signal_handler_that_asks() -> None:
+    """The thread that is looking into the memory may be interrupted and look again: it does not wait for itself."""
+    tier = MemoryTier(max_entries=2, max_bytes=1_000)
+    with tier._lock:
+        assert tier.get(b"key") is None

@@ -16,7 +16,7 @@ from typing import Final
 from lmtrace import _serving
 
 _session: ContextVar[_serving.Server | None] = ContextVar("lmtrace.dspy.session", default=None)
-_lock: Final = threading.Lock()
+_lock: Final = threading.RLock()
 _running = 0
 
 

@@ -20,7 +20,7 @@ class Dropped:
     """Calls a function once an object is gone, or at the exit of the process if it is still there."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._finalizers: dict[int, weakref.finalize[Any, Any]] = {}
         self._queue: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._pid: int | None = None
