@@ -23,6 +23,7 @@ import anyio
 import anyio.to_thread
 import pytest
 import tqdm.asyncio
+from opentelemetry.sdk.trace import TracerProvider
 
 import lmtrace
 from lmtrace import _paths
@@ -550,7 +551,8 @@ class TestSessions:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
     def test_fork(self, session: _paths.Root) -> None:
-        """A forked child can go on, and end the session."""
+        """A forked child can go on, and end the session; what OpenTelemetry does there to begin anew takes no number."""
+        provider = TracerProvider(shutdown_on_exit=False)
         held = threading.Event()
         release = threading.Event()
 
@@ -571,6 +573,7 @@ class TestSessions:
         release.set()
         holder.join()
         assert os.waitpid(pid, 0)[1] == 0
+        provider.shutdown()
 
 
 class Busy:

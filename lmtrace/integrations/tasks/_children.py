@@ -18,14 +18,14 @@ _PLUMBING: Final = frozenset(
     {
         "aiohappyeyeballs", "aiohttp", "asyncio.base_events", "asyncio.base_subprocess", "asyncio.futures",
         "asyncio.proactor_events", "asyncio.selector_events", "asyncio.sslproto", "asyncio.staggered",
-        "asyncio.unix_events", "asyncio.windows_events", "httpcore", "httpx", "socket", "urllib3",
+        "asyncio.unix_events", "asyncio.windows_events", "httpcore", "httpx", "opentelemetry", "socket", "urllib3",
     }
 )  # fmt: skip
-"""Packages and modules that start functions and coroutines to connect to something."""
+"""Packages and modules that start functions and coroutines for themselves: to connect, or after a fork."""
 
 _WORKERS: Final = _PLUMBING | {
     "anyio", "asyncio", "concurrent.futures", "ddtrace", "grpc", "lmtrace_exporters", "logging", "multiprocessing",
-    "opentelemetry", "posthog", "sentry_sdk", "tqdm",
+    "posthog", "sentry_sdk", "tqdm",
 }  # fmt: skip
 """Packages whose threads serve anybody."""
 
