@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.util
 import subprocess
 import sys
@@ -54,7 +55,12 @@ def sources(root: str) -> Iterator[tuple[str, ast.Module]]:
     for path in sorted(folder.rglob("*.py")):
         parts = (root, *path.relative_to(folder).with_suffix("").parts)
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield name, ast.parse(path.read_text(encoding="utf-8"))
+        gc.disable()  # Python 3.11.7 fails to parse while a finaliser parses too
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        finally:
+            gc.enable()
+        yield name, tree
 
 
 def imported(node: ast.AST) -> Iterator[str]:
