@@ -81,7 +81,7 @@ def call_line(
     line = _dump(row)
     clean = redactor.line(line, secrets)
     found = clean is not line or shape.hides_key
-    return (_customised(clean, redactor) if redactor.custom else clean), found
+    return (customised(clean, redactor) if redactor.custom else clean), found
 
 
 def _dump(row: dict[str, Any]) -> bytes:
@@ -254,10 +254,21 @@ def _is_harmless(response: LMResponse, redactor: Redactor, secrets: Mapping[str,
     return redactor.line(text, secrets) == text and not (redactor.custom and redactor.walk(answer) != answer)
 
 
-_REDACTABLE: Final = ("prompt", "messages", "kwargs", "tools", "outputs", "response", "chunks", "error_message")
+_REDACTABLE: Final = (
+    "prompt",
+    "messages",
+    "kwargs",
+    "tools",
+    "outputs",
+    "response",
+    "chunks",
+    "error_message",
+    "inputs",
+)
+"""Columns of calls and of other spans that hold content."""
 
 
-def _customised(line: bytes, redactor: Redactor) -> bytes:
+def customised(line: bytes, redactor: Redactor) -> bytes:
     """`line` after the user's own redactors, which see each text on its own."""
     row = orjson.loads(line)
     for name in _REDACTABLE:

@@ -22,7 +22,7 @@ from lmtrace._entry import RunInfo
 from lmtrace._exporter import Record
 from lmtrace._failures import failures
 from lmtrace._local_span import has_identity, local_span
-from lmtrace._rows import add_run, span_columns
+from lmtrace._rows import add_run, customised, span_columns
 
 if TYPE_CHECKING:
     from lmtrace._recorder import Recorder
@@ -152,7 +152,7 @@ class Step:
         if recorder.keep_content:
             row |= {name: orjson.Fragment(text) for name, text in self._texts.items()}
         line = recorder.redactor.line(orjson.dumps(row, _wire.tagged, _wire.OPTIONS), _NOTHING)
-        return _customised(line, recorder) if recorder.redactor.custom else line
+        return customised(line, recorder.redactor) if recorder.redactor.custom else line
 
     def _end_span(self, recorder: Recorder, duration_ms: float, error: BaseException | None) -> None:
         span = self._span
@@ -178,11 +178,3 @@ class Step:
 
 def _keeps_content(recorder: Recorder) -> bool:
     return (recorder.keep_rows and recorder.keep_content) or recorder.settings.content in names.SPAN_CONTENT
-
-
-def _customised(line: bytes, recorder: Recorder) -> bytes:
-    row = orjson.loads(line)
-    for name in ("inputs", "outputs"):
-        if name in row:
-            row[name] = recorder.redactor.walk(row[name])
-    return orjson.dumps(row)
