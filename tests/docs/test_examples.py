@@ -22,7 +22,7 @@ def results() -> Results:
     """Exit status and output of each example, run without a key and without a network."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_", "OPENAI_"))}
     environment = kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    command = [sys.executable, Path(__file__).parent / "run_examples.py", *FILES]
+    command = [sys.executable, Path(__file__).parent / "run_examples.py", "litellm", *FILES]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
     printed: Results = json.loads(done.stdout)
     return printed
