@@ -11,6 +11,7 @@ from lmtrace._version import __version__
 
 if TYPE_CHECKING:
     from lmtrace._backend import Backend
+    from lmtrace._candidates import Candidate
     from lmtrace._configure import configure, flush, shutdown, stats
     from lmtrace._conversation import conversation
     from lmtrace._data import LMChunk, LMOutput, LMRequest, LMResponse, LMTextPart, LMToolCallPart, LMUsage
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Backend": "_backend",
+    "Candidate": "_candidates",
     "ContextWindowExceededError": "_errors",
     "Exporter": "_exporter",
     "HistoryEntry": "_entry",
@@ -95,6 +97,7 @@ _HOMES = {
 __all__ = [
     "LM",
     "Backend",
+    "Candidate",
     "ContextWindowExceededError",
     "Exporter",
     "HistoryEntry",

@@ -1,4 +1,4 @@
-"""Events of finished calls, through OpenTelemetry's Logs API: what was said, and what went wrong.
+"""Events of finished calls and of evaluations, through OpenTelemetry's Logs API: what was said, and what went wrong.
 
 Events exist for those who set a logger provider; without one nothing is built. On events messages are structured values,
 as the conventions ask (on spans they are JSON texts), and the same redaction and cuts hold.
@@ -6,6 +6,7 @@ as the conventions ask (on spans they are JSON texts), and the same redaction an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -47,6 +48,18 @@ class Events:
         if entry.error is not None:
             self._emit_exception(entry, entry.error, span)
 
+    def tell(
+        self, name: str, attributes: Mapping[str, Any], content: Mapping[str, Any], time_ns: int, span: Span
+    ) -> bool:
+        """Emit an event that belongs to a span, with `content` where events show it; False if nobody receives events."""
+        if not self._listening():
+            return False
+        from opentelemetry._logs import SeverityNumber
+
+        shown = content if self._details else {}
+        self._send(name, {**attributes, **shown}, SeverityNumber.INFO, time_ns, span)
+        return True
+
     def _listening(self) -> bool:
         """Whether anyone receives events; before API 1.43 loggers cannot tell, and get them all."""
         enabled = getattr(self._logger, "enabled", None)
@@ -58,7 +71,7 @@ class Events:
         attributes = start_attributes(entry.request, scope=entry.scope, run=entry.run)
         attributes.update(end_attributes(entry))
         attributes.update(_structured(entry))
-        self._send(names.INFERENCE_DETAILS_EVENT, attributes, SeverityNumber.DEBUG, entry, span)
+        self._send(names.INFERENCE_DETAILS_EVENT, attributes, SeverityNumber.DEBUG, _end_ns(entry), span)
 
     def _emit_exception(self, entry: HistoryEntry, error: CallError, span: Span) -> None:
         """The message only where content is wanted: providers quote prompts in it."""
@@ -68,16 +81,14 @@ class Events:
         attributes.update({names.EXCEPTION_TYPE: error.type, names.ERROR_TYPE: error.type, names.CALL_ID: entry.uuid})
         if self._details and error.message:
             attributes[names.EXCEPTION_MESSAGE] = error.message
-        self._send(names.EXCEPTION_EVENT, attributes, SeverityNumber.WARN, entry, span)
+        self._send(names.EXCEPTION_EVENT, attributes, SeverityNumber.WARN, _end_ns(entry), span)
 
-    def _send(
-        self, name: str, attributes: dict[str, Any], severity: SeverityNumber, entry: HistoryEntry, span: Span
-    ) -> None:
+    def _send(self, name: str, attributes: dict[str, Any], severity: SeverityNumber, time_ns: int, span: Span) -> None:
         from opentelemetry._logs import LogRecord
         from opentelemetry.trace import set_span_in_context
 
         record = LogRecord(
-            timestamp=entry.timestamp_ns + int(entry.duration_ms * 1e6),
+            timestamp=time_ns,
             context=set_span_in_context(span),
             severity_number=severity,
             severity_text=severity.name,
@@ -85,6 +96,10 @@ class Events:
             event_name=name,
         )
         self._logger.emit(record)
+
+
+def _end_ns(entry: HistoryEntry) -> int:
+    return entry.timestamp_ns + int(entry.duration_ms * 1e6)
 
 
 def _structured(entry: HistoryEntry) -> dict[str, Any]:

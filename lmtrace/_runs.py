@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from lmtrace import _recorder, _scope, _wire
 from lmtrace import _semconv as names
+from lmtrace._candidates import Candidate, Candidates, Evaluation
 from lmtrace._entry import HistoryEntry, RunInfo
 from lmtrace._exporter import Record
 from lmtrace._failures import failures
@@ -42,6 +43,7 @@ class Run:
         self.output_tokens = 0
         self.cost: float | None = None
         """US dollars billed so far, or None while no price is known for any call."""
+        self._candidates = Candidates()
         self._lock = threading.RLock()  # a finaliser that records a dropped stream may interrupt `note`
         self._recorder = recorder
         self._span: trace.Span = trace.INVALID_SPAN
@@ -133,6 +135,20 @@ class Run:
                 self.output_tokens += usage.output_tokens or 0
             if billed is not None:
                 self.cost = (self.cost or 0.0) + billed
+
+        self._candidates.note(entry)
+
+    def evaluating(self, evaluation: Evaluation) -> None:
+        """Count what is spent on an evaluation that has begun."""
+        self._candidates.begin(evaluation)
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What `dspy.Evaluate` has evaluated in this run, also inside of optimisers, the best score first.
+
+        Those of this process; the view `candidates` has those of all.
+        """
+        return self._candidates.finished()
 
     def show(self) -> None:
         """Print the run's trace as a tree: calls, times, tokens and cost."""

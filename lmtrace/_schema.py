@@ -74,6 +74,8 @@ CALL_COLUMNS: Final[dict[str, str]] = {
     "path": "VARCHAR",
     "adapter": "VARCHAR",
     "signature": "VARCHAR",
+    "evaluation_id": "VARCHAR",
+    "example_id": "VARCHAR",
 }
 """One row per finished LM call. `cache_name` says under which name the cache may give the answer again; it is null where the
 caller did not allow that, and where redaction of the user's may have changed the answer. `output_text` is not in the journal: readers and the compactor derive it."""

@@ -110,12 +110,20 @@ def detailed(**more: str) -> Iterator[None]:
         _details.reset(token)
 
 
+_carried: Final[list[ContextVar[Any]]] = [_run, _modules, _details]
+
+
+def carry(variable: ContextVar[Any]) -> None:
+    """Have `Carried` carry one more variable."""
+    _carried.append(variable)
+
+
 class Carried:
     """The run, the modules and the details of the place where it was made, to be entered by a worker thread."""
 
     def __init__(self) -> None:
         self._variables: Final[tuple[tuple[ContextVar[Any], Any], ...]] = tuple(
-            (variable, variable.get()) for variable in (_run, _modules, _details)
+            (variable, variable.get()) for variable in _carried
         )
 
     @contextmanager

@@ -71,6 +71,8 @@ TOOL_RESULT: Final = "gen_ai.tool.call.result"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 EVALUATION_NAME: Final = "gen_ai.evaluation.name"
 EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL: Final = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 RETRIEVAL_QUERY: Final = "gen_ai.retrieval.query.text"
 RETRIEVAL_DOCUMENTS: Final = "gen_ai.retrieval.documents"
 RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
@@ -103,6 +105,19 @@ DSPY_PREFIX: Final = "lmtrace.dspy."
 DSPY_SIGNATURE: Final = "lmtrace.dspy.signature"
 DSPY_ADAPTER: Final = "lmtrace.dspy.adapter"
 DSPY_ENGINE: Final = "lmtrace.dspy.engine"
+DSPY_EVALUATION: Final = "lmtrace.dspy.evaluation_id"
+DSPY_EXAMPLE: Final = "lmtrace.dspy.example_id"
+CANDIDATE_PROGRAM: Final = "lmtrace.candidate.program"
+CANDIDATE_OPTIMISER: Final = "lmtrace.candidate.optimiser"
+CANDIDATE_NUMBER: Final = "lmtrace.candidate.number"
+CANDIDATE_LABEL: Final = "lmtrace.candidate.label"
+CANDIDATE_COMPILATION: Final = "lmtrace.candidate.compilation_id"
+CANDIDATE_INSTRUCTIONS: Final = "lmtrace.candidate.instructions_hash"
+CANDIDATE_DEMOS_HASH: Final = "lmtrace.candidate.demos_hash"
+CANDIDATE_DEMOS: Final = "lmtrace.candidate.demos"
+EVALUATION_EXAMPLES: Final = "lmtrace.evaluation.examples"
+EVALUATION_FAILED: Final = "lmtrace.evaluation.failed"
+EXAMPLE_POSITION: Final = "lmtrace.example.position"
 RECORDED_PREFIX: Final = "lmtrace.recorded."
 """What an answer from the cache or a replay once used and cost: the name of the convention without ``gen_ai.``."""
 
@@ -166,6 +181,11 @@ VALUE_TYPES: Final[dict[str, str]] = {
     **dict.fromkeys((TOOL_ARGUMENTS, TOOL_RESULT, RETRIEVAL_DOCUMENTS), "any"),
     **dict.fromkeys((RETRIEVAL_TOP_K,), "int"),
     **dict.fromkeys((EVALUATION_SCORE,), "double"),
+    **dict.fromkeys((EVALUATION_LABEL, EVALUATION_EXPLANATION, DSPY_EVALUATION, DSPY_EXAMPLE), "string"),
+    **dict.fromkeys((CANDIDATE_PROGRAM, CANDIDATE_OPTIMISER, CANDIDATE_LABEL, CANDIDATE_COMPILATION), "string"),
+    **dict.fromkeys((CANDIDATE_INSTRUCTIONS, CANDIDATE_DEMOS_HASH), "string"),
+    **dict.fromkeys((CANDIDATE_NUMBER, CANDIDATE_DEMOS, EVALUATION_EXAMPLES, EVALUATION_FAILED), "int"),
+    **dict.fromkeys((EXAMPLE_POSITION,), "int"),
 }
 """The value type of each attribute, as the conventions name types; ``any`` is a JSON text on spans."""
 
@@ -220,6 +240,7 @@ METRICS: Final[dict[str, Metric]] = {
 
 INFERENCE_DETAILS_EVENT: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION_EVENT: Final = "gen_ai.client.operation.exception"
+EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
 ATTEMPT_EVENT: Final = "lmtrace.attempt"
 """Span event: one attempt failed and another followed or was given up."""
 FIRST_CHUNK_EVENT: Final = "lmtrace.first_chunk"

@@ -44,7 +44,7 @@ class Step:
 
     __slots__ = (
         "_attributes", "_content_names", "_inputs", "_kind", "_name", "_outputs", "_parent", "_recorder", "_run",
-        "_scope", "_span", "_span_kind", "_start_ns", "_start_perf", "_texts", "_token",
+        "_scope", "_span", "_span_kind", "_start_ns", "_start_perf", "_texts", "_token", "duration_ms",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,13 @@ class Step:
         self._run: RunInfo | None = None
         self._scope: str | None = None
         self._token: Any = None
+        self.duration_ms = 0.0
+        """How long it took, when it is over."""
+
+    @property
+    def id(self) -> str:
+        """`span_id` in the store; zeros where the step could not be opened."""
+        return f"{self._span.get_span_context().span_id:016x}"
 
     def __enter__(self) -> Self:
         recorder = self._recorder = _recorder.current()
@@ -83,11 +90,33 @@ class Step:
     def note(self, outputs: Any, attributes: Mapping[str, Any] = _NOTHING) -> None:
         """Keep what came of it."""
         self._outputs = outputs
+        self.add(attributes)
+
+    def add(self, attributes: Mapping[str, Any]) -> None:
+        """Say more about it; no content."""
         self._attributes.update(attributes)
         try:
             self._span.set_attributes(attributes)
         except Exception as error:
             failures.note("noting a step", error)
+
+    def tell(self, name: str, attributes: Mapping[str, Any], content: Mapping[str, str] = _NOTHING) -> None:
+        """Emit an event of this step; where nobody receives events, it is put on the span.
+
+        Args:
+            name: The name of the event.
+            attributes: What it says; no content.
+            content: Texts that it has as well where content is wanted.
+        """
+        try:
+            recorder = self._recorder
+            clean = {key: recorder.redactor.text(text, _NOTHING) for key, text in content.items()}
+            events = recorder.events
+            if events is None or not events.tell(name, attributes, clean, recorder.clock.time_ns(), self._span):
+                shown = clean if recorder.settings.content in names.SPAN_CONTENT else {}
+                self._span.add_event(name, {**attributes, **shown})
+        except Exception as error:
+            failures.note("telling of a step", error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -130,7 +159,7 @@ class Step:
     # --- closing ---------------------------------------------------------------------------------------------------
 
     def _close(self, recorder: Recorder, error: BaseException | None) -> None:
-        duration_ms = (recorder.clock.perf_ns() - self._start_perf) / 1e6
+        duration_ms = self.duration_ms = (recorder.clock.perf_ns() - self._start_perf) / 1e6
         if self._outputs is not None and _keeps_content(recorder):
             self._texts["outputs"] = _wire.dumps(self._outputs)
         try:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def history(path: str | PathLike[str] | None = None) -> History:
-    """The recorded history, for SQL over the views `calls`, `messages`, `spans`, `runs`, `rollouts` and `costs`.
+    """The recorded history, for SQL over its views.
 
-    Rows that this process has just recorded are included, and other processes may go on writing.
+    These are `calls`, `messages`, `spans`, `runs`, `rollouts`, `costs`, `candidates` and `examples`. Rows that this process has just recorded are included, and other processes may go on writing.
 
     Args:
         path: The store's folder; that of the current settings by default.

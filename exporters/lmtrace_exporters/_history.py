@@ -76,7 +76,7 @@ def open_history(
 
 
 class History:
-    """The rows of one store as DuckDB views: calls, messages, spans, runs, rollouts and costs.
+    """The rows of one store as DuckDB views: calls, messages, spans, runs, rollouts, costs, candidates and examples.
 
     It is a context manager. Use it from one thread; a forked child that uses an inherited one gets its own connection.
     """

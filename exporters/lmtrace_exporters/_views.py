@@ -86,12 +86,65 @@ SELECT timestamp::DATE AS day, provider, model, count(*) AS calls, sum(input_tok
 FROM calls GROUP BY ALL
 """
 
+_SPENT: Final = """
+    SELECT {by}, count(*) AS calls, count(error_type) AS errors,
+        sum(input_tokens) FILTER (served_by = 'provider')::BIGINT AS input_tokens,
+        sum(output_tokens) FILTER (served_by = 'provider')::BIGINT AS output_tokens,
+        sum(cost) AS cost, sum(billed_cost) AS billed_cost,
+        count(*) FILTER (billed_cost IS NULL AND error_type IS NULL) AS unknown_costs
+    FROM calls WHERE {by} IS NOT NULL GROUP BY {by}
+"""
+"""What the calls made for an evaluation, or for one example of it, took together."""
+
+_FIGURES: Final = """coalesce(calls, 0) AS calls, coalesce(errors, 0) AS errors, input_tokens, output_tokens, cost,
+    CASE WHEN calls IS NULL THEN 0 ELSE billed_cost END AS billed_cost, coalesce(unknown_costs, 0) AS unknown_costs"""
+
+_CANDIDATES: Final = f"""
+WITH spent AS ({_SPENT.format(by="evaluation_id")}), compiled AS (
+    SELECT span_id AS compilation_id, attributes ->> '$."lmtrace.candidate.instructions_hash"' AS instructions_hash,
+        attributes ->> '$."lmtrace.candidate.demos_hash"' AS demos_hash
+    FROM stored_spans WHERE span_kind = 'compile'
+), evaluated AS (
+    SELECT run_id, run_name, tags, span_id AS evaluation_id, trace_id, timestamp, duration_ms,
+        attributes ->> '$."lmtrace.candidate.program"' AS program,
+        attributes ->> '$."lmtrace.candidate.optimiser"' AS optimiser,
+        attributes ->> '$."lmtrace.candidate.compilation_id"' AS compilation_id,
+        (attributes ->> '$."lmtrace.candidate.number"')::INTEGER AS number,
+        attributes ->> '$."lmtrace.candidate.label"' AS label,
+        attributes ->> '$."gen_ai.evaluation.name"' AS metric,
+        (attributes ->> '$."gen_ai.evaluation.score.value"')::DOUBLE AS score,
+        (attributes ->> '$."lmtrace.evaluation.examples"')::INTEGER AS examples,
+        (attributes ->> '$."lmtrace.evaluation.failed"')::INTEGER AS failed,
+        attributes ->> '$."lmtrace.candidate.instructions_hash"' AS instructions_hash,
+        attributes ->> '$."lmtrace.candidate.demos_hash"' AS demos_hash,
+        (attributes ->> '$."lmtrace.candidate.demos"')::INTEGER AS demos,
+        error_type, inputs -> '$.predictors' AS predictors
+    FROM stored_spans WHERE span_kind = 'evaluate'
+)
+SELECT evaluated.*, coalesce(evaluated.instructions_hash = compiled.instructions_hash
+        AND evaluated.demos_hash = compiled.demos_hash, FALSE) AS chosen, {_FIGURES}
+FROM evaluated LEFT JOIN compiled USING (compilation_id) LEFT JOIN spent USING (evaluation_id)
+"""
+"""One row per evaluation; it is `chosen` if its program is what the optimiser returned."""
+
+_EXAMPLES: Final = f"""
+WITH spent AS ({_SPENT.format(by="example_id")})
+SELECT run_id, run_name, parent_span_id AS evaluation_id, span_id AS example_id, trace_id, timestamp, duration_ms,
+    (attributes ->> '$."lmtrace.example.position"')::INTEGER AS position,
+    attributes ->> '$."gen_ai.evaluation.name"' AS metric,
+    (attributes ->> '$."gen_ai.evaluation.score.value"')::DOUBLE AS score, outputs ->> '$.score.feedback' AS feedback,
+    error_type, inputs AS example, outputs -> '$.prediction' AS prediction, {_FIGURES}
+FROM stored_spans LEFT JOIN spent ON span_id = spent.example_id WHERE span_kind = 'example'
+"""
+
 VIEWS: Final[dict[str, str]] = {
     "messages": _MESSAGES,
     "spans": _SPANS,
     "runs": _RUNS,
     "rollouts": _ROLLOUTS,
     "costs": _COSTS,
+    "candidates": _CANDIDATES,
+    "examples": _EXAMPLES,
 }
 """Views in the order they are made; `calls` and `stored_spans` come before them."""
 

@@ -62,7 +62,7 @@ def command(
     as_json: bool,
     store: Path | None,
 ) -> None:
-    """Ask DuckDB. Views: calls, messages, spans, runs, rollouts, costs."""
+    """Ask DuckDB. Views: calls, messages, spans, runs, rollouts, costs, candidates, examples."""
     question = _SCHEMA if schema else query or (file.read() if file else None)
     if not question:
         raise UsageFailure('give a query, for example: lmtrace sql "select model, count(*) from calls group by 1"')

@@ -50,7 +50,7 @@ COMMANDS = [
     ["compact"],
     *(
         ["sql", f"SELECT * FROM {view}", "--json"]
-        for view in ("calls", "messages", "spans", "runs", "rollouts", "costs")
+        for view in ("calls", "messages", "spans", "runs", "rollouts", "costs", "candidates", "examples")
     ),
 ]
 

@@ -29,9 +29,9 @@ def test_export_database(lmtrace: Command, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stderr.startswith(f"5 calls in {file}")
     with duckdb.connect(str(file), read_only=True) as database:
-        names = ("calls", "messages", "spans", "runs", "costs", "rollouts")
+        names = ("calls", "messages", "spans", "runs", "costs", "rollouts", "candidates", "examples")
         counts = [database.sql(f"SELECT count(*) FROM {name}").fetchall()[0] for name in names]
-    assert counts == [(5,), (12,), (6,), (1,), (2,), (0,)]
+    assert counts == [(5,), (12,), (6,), (1,), (2,), (0,), (0,), (0,)]
 
 
 @pytest.mark.usefixtures("store")

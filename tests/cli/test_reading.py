@@ -109,7 +109,16 @@ def test_csv(lmtrace: Command) -> None:
 def test_schema(lmtrace: Command) -> None:
     """`sql --schema` lists the columns of every view."""
     lines = [json.loads(line) for line in lmtrace("sql", "--schema", "--json").stdout.splitlines()]
-    assert {line["view"] for line in lines} == {"calls", "messages", "spans", "runs", "rollouts", "costs"}
+    assert {line["view"] for line in lines} == {
+        "calls",
+        "messages",
+        "spans",
+        "runs",
+        "rollouts",
+        "costs",
+        "candidates",
+        "examples",
+    }
     assert {"view": "calls", "column": "cost", "type": "DOUBLE"} in lines
 
 

@@ -144,6 +144,6 @@ def test_every_emitted_name_is_documented() -> None:
     for first, rest in prefixes:
         stems = [first[: match.start()] for match in re.finditer(r"\.", first)]
         named |= {stem + ending for ending in re.findall(r"`(\.[\w.]+)`", rest) for stem in stems}
-    emitted = {*_semconv.METRICS, _semconv.INFERENCE_DETAILS_EVENT, _semconv.EXCEPTION_EVENT}
+    emitted = {*_semconv.METRICS, _semconv.INFERENCE_DETAILS_EVENT, _semconv.EXCEPTION_EVENT, _semconv.EVALUATION_EVENT}
     emitted |= {name for name in _semconv.VALUE_TYPES if name.startswith("lmtrace.")} - {_semconv.RETRY_DELAY}
     assert emitted - named == set()

@@ -40,7 +40,7 @@ Write = Callable[..., None]
 def test_empty_store(store: Path) -> None:
     """A store that does not exist has all views, without rows, and is not made by looking."""
     with open_history(store) as history:
-        for view in ("calls", "messages", "spans", "runs", "rollouts", "costs"):
+        for view in ("calls", "messages", "spans", "runs", "rollouts", "costs", "candidates", "examples"):
             assert history.sql(f"SELECT * FROM {view}").fetchall() == []
         assert history.recent() == []
         assert history.call("u") is None

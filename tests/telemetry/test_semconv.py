@@ -29,6 +29,7 @@ NOT_ATTRIBUTES = {
     names.SCHEMA_URL,
     names.INFERENCE_DETAILS_EVENT,
     names.EXCEPTION_EVENT,
+    names.EVALUATION_EVENT,
     names.ATTEMPT_EVENT,
     names.FIRST_CHUNK_EVENT,
 }
@@ -62,7 +63,9 @@ def test_metrics_are_those_of_the_conventions(data: Callable[[str], Any]):
 
 def test_events_are_those_of_the_conventions(data: Callable[[str], Any]):
     """Events of the Logs API bear the conventions' names."""
-    assert {names.INFERENCE_DETAILS_EVENT, names.EXCEPTION_EVENT} <= set(data("conventions")["events"])
+    assert {names.INFERENCE_DETAILS_EVENT, names.EXCEPTION_EVENT, names.EVALUATION_EVENT} <= set(
+        data("conventions")["events"]
+    )
 
 
 def test_histograms_have_buckets():

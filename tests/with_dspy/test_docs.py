@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from lmtrace.testing import LoopbackProvider
+from lmtrace_exporters import open_history
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_blocks_do_what_they_say(provider: LoopbackProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks run and print exactly what the text block after them shows."""
+    """Python blocks run and print exactly what the text block after them shows; then the SQL is asked of what they recorded."""
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_base)
     monkeypatch.setenv("OPENAI_API_BASE", provider.openai_base)
@@ -28,3 +29,7 @@ def test_blocks_do_what_they_say(provider: LoopbackProvider, tmp_path: Path, mon
     given = json.dumps([text for kind, text in blocks if kind == "python"])
     done = subprocess.run(program, cwd=tmp_path, input=given, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [text for kind, text in blocks if kind == "text"]
+    statements = [found for kind, text in blocks if kind == "sql" for found in text.split(";") if found.strip()]
+    with open_history(tmp_path / ".lmtrace") as history:
+        assert history.fetch(statements[0]).rows
+        assert all(history.fetch(statement).columns for statement in statements)

@@ -13,15 +13,16 @@ from opentelemetry import context
 from lmtrace import _serving
 from lmtrace._scope import Carried
 from lmtrace.integrations._patching import Function, Switch
-from lmtrace.integrations.dspy import _bound
+from lmtrace.integrations.dspy import _bound, _evaluations
 
 
 def wrap_execute(original: Function, switch: Switch) -> Function:
     """A wrapper of ``ParallelExecutor.execute``."""
 
     @functools.wraps(original)
-    def wrapper(self: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
-        return original(self, _carried(function) if switch.is_on else function, *args, **kwargs)
+    def wrapper(self: Any, function: Function, data: Any, *args: Any, **kwargs: Any) -> Any:
+        inside = _carried(_evaluations.stepping(function, data)) if switch.is_on else function
+        return original(self, inside, data, *args, **kwargs)
 
     return wrapper
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -20,13 +20,16 @@ from lmtrace import _semconv as names
 from lmtrace._failures import failures
 from lmtrace._steps import Step
 from lmtrace.integrations._patching import Function, Switch
+from lmtrace.integrations.dspy import _evaluations
+from lmtrace.integrations.dspy._evaluations import Compiling
+from lmtrace.integrations.dspy._identity import identity_of, predictors_of
 from lmtrace.integrations.dspy._plain import arguments, is_agent, label_of, plain, signature_of
 
-Begin = Callable[[ExitStack, Any, tuple[Any, ...], dict[str, Any]], Step]
-"""Opens the step of one call, and what else belongs around it."""
+Begin = Callable[[ExitStack, Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]]
+"""Makes the step of one call, or what goes around it."""
 
-Keep = Callable[[Step, Any], None]
-"""Notes what a call returned."""
+Keep = Callable[[Any, Any], None]
+"""Notes what a call returned, given its step."""
 
 _running: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("lmtrace.dspy.running", default=())
 """Methods of which a step is open, by object and name: an override that calls its base class is one step and not two."""
@@ -76,7 +79,7 @@ def _async_wrapper(original: Function, switch: Switch, begin: Begin, keep: Keep)
     return wrapper
 
 
-def _begun(stack: ExitStack, name: str, begin: Callable[[], Step], owner: Any) -> Step | None:
+def _begun(stack: ExitStack, name: str, begin: Callable[[], AbstractContextManager[Any]], owner: Any) -> Any:
     try:
         step = begin()
         if name not in _RECURSIVE:
@@ -91,7 +94,7 @@ _RECURSIVE: Final = frozenset({"__call__", "acall"})
 """Methods that may call themselves: a module that calls itself with a smaller question is a step in a step."""
 
 
-def _kept(step: Step | None, keep: Keep, result: Any) -> None:
+def _kept(step: Any, keep: Keep, result: Any) -> None:
     if step is None:
         return
     try:
@@ -221,29 +224,20 @@ interpreter: Final = _wrapping(_begin_interpreter)
 # --- evaluations and optimisers --------------------------------------------------------------------------------------------
 
 
-def _begin_evaluation(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    program = args[0] if args else kwargs.get("program")
-    metric = (args[1] if len(args) > 1 else kwargs.get("metric")) or owner.metric
-    attributes = {names.EVALUATION_NAME: _name_of(metric)} if metric is not None else {}
-    return Step(f"evaluate {type(program).__name__}", "evaluate", attributes)
+evaluation: Final = _wrapping(
+    lambda stack, owner, args, kwargs: _evaluations.begin(owner, args, kwargs), _evaluations.Evaluating.keep
+)
 
 
-def _note_score(step: Step, result: Any) -> None:
-    score = getattr(result, "score", result)
-    if isinstance(score, (int, float)):
-        step.note({"score": score}, {names.EVALUATION_SCORE: float(score)})
-
-
-evaluation: Final = _wrapping(_begin_evaluation, _note_score)
-
-
-def _begin_compilation(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_compilation(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiling:
     student = args[0] if args else kwargs.get("student")
-    return Step(
-        f"compile {type(owner).__name__}",
+    optimiser = type(owner).__name__
+    step = Step(
+        f"compile {optimiser}",
         "compile",
         inputs=lambda: {"student": type(student).__name__, **_plain_options(kwargs)},
     )
+    return Compiling(optimiser, step)
 
 
 def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,15 +246,14 @@ def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return scalars | {name: len(value) for name, value in kwargs.items() if isinstance(value, list)}
 
 
-def _note_candidates(step: Step, result: Any) -> None:
-    """The scores of the candidates, best first, as DSPy's optimisers leave them on the program."""
+def _note_candidates(compiling: Compiling, result: Any) -> None:
+    """Who the program is that came of it, and the scores DSPy's optimisers leave on it, best first."""
     found = getattr(result, "candidate_programs", None)
-    if isinstance(found, list):
-        step.note({"scores": [one["score"] for one in found if isinstance(one, dict) and "score" in one]})
+    scores = (
+        [one["score"] for one in found if isinstance(one, dict) and "score" in one] if type(found) is list else None
+    )
+    outputs = None if scores is None else {"scores": scores}
+    compiling.step.note(outputs, identity_of(predictors_of(result)))
 
 
 compilation: Final = _wrapping(_begin_compilation, _note_candidates)
-
-
-def _name_of(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
