@@ -1,19 +1,25 @@
-"""What recording adds to DSPy: a bare ``lm(...)`` and a ``dspy.Predict``, beside a callback that does nothing.
+"""What recording adds to DSPy: a bare ``lm(...)`` and a ``dspy.Predict``, here and with other tracers.
 
-The engine answers at once, so what is measured is DSPy itself and what stands around it. Spans go through the SDK's batch
-processor to an OTLP/HTTP collector in another process, rows to a real store. Runs in an environment with DSPy 3.4:
-``.venv-dspy-3.4.1/bin/python benchmarks/dspy_overhead.py`` (`make test-dspy` makes it).
+Each tracer runs in a process of its own (``--tracer NAME``), where blocks of calls without and with it alternate; ``callback`` is
+DSPy's dispatch to a callback that does nothing. The engine answers at once, so what is measured is DSPy itself and what
+stands around it. Spans go through the SDK's batch processor to an OTLP/HTTP collector in another process, messages included where
+the tracer can, rows of lmtrace to a real store. Runs in an environment with DSPy 3.4: ``.venv-dspy-3.4.1/bin/python
+benchmarks/dspy_overhead.py`` (`make test-dspy` makes it). ``--peers`` makes an environment for each peer under ``.venv-peers/``
+(needs the package registry) and runs all of them in turn, several times.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
-import tempfile
 import warnings
 from typing import Any
 
-from _arms import Arm, measure, table
+from _arms import Arm, measure
+from _dspy_peers import INSTALLERS, PEERS
+from _peers import environment_of, run_in_turn
 from _sink import sink
 
 try:
@@ -43,45 +49,50 @@ class Engine:
         )
 
 
-class Silent(dspy.utils.BaseCallback):
-    """A callback that does nothing."""
+def run_tracer(name: str, address: str, rounds: int) -> dict[str, dict[str, float]]:
+    """Blocks of calls without and with the tracer in this process."""
+    lm = dspy.LM("openai/gpt-4o-mini", engine=Engine(), cache=False)
+    predict = dspy.Predict("question -> answer")
+    predict.lm = lm
+    tracer = INSTALLERS[name](address)
+    calls = {"lm()": lambda: lm(QUESTION), "Predict()": lambda: predict(question=QUESTION)}
+    arms = [Arm(what, call, switch, tracer.flush) for what, call in calls.items() for switch in (tracer.off, tracer.on)]
+    measure(arms, rounds=rounds, block=20, pause=0.001)
+    return {off.name: compared(off, on) for off, on in zip(arms[::2], arms[1::2], strict=True)}
 
 
-def arms_for(flush: Any) -> list[Arm]:
-    import lmtrace
+def compared(off: Arm, on: Arm) -> dict[str, float]:
+    """Microseconds that the tracer adds to a call, and what the call takes without."""
+    return {"bare": off.p50, "p50": on.p50 - off.p50, "p99": on.p99 - off.p99, "cpu": on.cpu - off.cpu}
 
-    plain = dspy.LM("openai/gpt-4o-mini", engine=Engine(), cache=False)
-    watched = dspy.LM("openai/gpt-4o-mini", engine=Engine(), cache=False, callbacks=[Silent()])
-    predict, watched_predict = dspy.Predict("question -> answer"), dspy.Predict("question -> answer")
-    predict.lm, watched_predict.lm, watched_predict.callbacks = plain, watched, [Silent()]
-    off = lmtrace.uninstrument
-    return [
-        Arm("lm()", lambda: plain(QUESTION), off, flush),
-        Arm("lm(), silent callback", lambda: watched(QUESTION), off, flush),
-        Arm("lm(), lmtrace", lambda: plain(QUESTION), lmtrace.instrument, flush),
-        Arm("Predict()", lambda: predict(question=QUESTION), off, flush),
-        Arm("Predict(), silent callbacks", lambda: watched_predict(question=QUESTION), off, flush),
-        Arm("Predict(), lmtrace", lambda: predict(question=QUESTION), lmtrace.instrument, flush),
-    ]
+
+def show(what: str, results: dict[str, list[Any]]) -> None:
+    """A table of one kind of call."""
+    print(f"\n`{what}` of DSPy {dspy.__version__}: added to the call (median of processes)\n")
+    print("| tracer | p50 µs | p99 µs | CPU µs | bare call µs |\n|---|---|---|---|---|")
+    for name, runs in results.items():
+        if runs:
+            mid = {key: statistics.median(run[what][key] for run in runs) for key in runs[0][what]}
+            print(f"| {name} | {mid['p50']:+.0f} | {mid['p99']:+.0f} | {mid['cpu']:+.0f} | {mid['bare']:.0f} |")
 
 
 def main() -> None:
-    from litellm_overhead import set_up_provider
-
-    import lmtrace
-
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peers", action="store_true", help="measure the peers too")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tracer", choices=INSTALLERS, help=argparse.SUPPRESS)
+    parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with sink() as address, tempfile.TemporaryDirectory() as folder:
-        provider = set_up_provider(address)
-        lmtrace.configure(store=folder)
-        arms = arms_for(lambda: (provider.force_flush(), lmtrace.flush()))
-        measure(arms, rounds=options.rounds, block=20, pause=0.001)
-        print(f"\nDSPy {dspy.__version__}, an engine that answers at once, {len(arms[0].wall_ns)} calls an arm\n")
-        print(table(arms[:3], arms[0], arms[1]))
-        print()
-        print(table(arms[3:], arms[3], arms[4]))
+    if options.tracer:
+        print(json.dumps(run_tracer(options.tracer, options.address, options.rounds)))
+        return
+    names = list(INSTALLERS) if options.peers else ["lmtrace", "callback"]
+    environments = {name: environment_of(f"dspy-{name}", PEERS.get(name, ())) for name in names}
+    with sink() as address:
+        results = run_in_turn(__file__, environments, address, options.rounds, options.repeats)
+    for what in ("lm()", "Predict()"):
+        show(what, results)
 
 
 if __name__ == "__main__":

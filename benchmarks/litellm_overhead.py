@@ -13,18 +13,16 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 from _arms import Arm, measure
+from _peers import Installed, environment_of, run_in_turn, set_up_provider
 from _sink import sink
 
 PEERS = {
@@ -34,34 +32,11 @@ PEERS = {
     "openinference": ["litellm", "openinference-instrumentation-litellm", "opentelemetry-exporter-otlp-proto-http"],
     "logfire": ["logfire[litellm]", "litellm", "opentelemetry-exporter-otlp-proto-http"],
 }
-ENVIRONMENTS = Path(__file__).parent.parent / ".venv-peers"
 WORDS = "the quick brown fox jumps over a lazy dog while five boxing wizards look on and count what it costs "
 MESSAGES = [{"role": "system", "content": (WORDS * 20)[:1000]}, {"role": "user", "content": (WORDS * 50)[:3200]}]
 ANSWER = (WORDS * 10)[:800]
 ATTRIBUTES = {f"gen_ai.bench.attribute_{i}": f"value {i}" for i in range(18)}
 PAUSE = 0.004
-
-
-def set_up_provider(address: str) -> Any:
-    """An SDK provider with a batch processor, as an application would have."""
-    from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{address}/v1/traces")))
-    trace.set_tracer_provider(provider)
-    return provider
-
-
-@dataclass
-class Installed:
-    """A tracer: how to switch it for a block of calls, and how to flush it. It is off at first."""
-
-    flush: Callable[[], object]
-    on: Callable[[], object]
-    off: Callable[[], object]
 
 
 def install_lmtrace(address: str) -> Installed:
@@ -171,30 +146,6 @@ def run_tracer(name: str, address: str, rounds: int) -> dict[str, float]:
     }
 
 
-def environment_of(name: str) -> str:
-    """The Python of a tracer's environment, made when missing."""
-    if name == "lmtrace":
-        return sys.executable
-    python = ENVIRONMENTS / name / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENTS / name], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PEERS[name]], check=True)
-    return str(python)
-
-
-def run_in_turn(names: list[str], address: str, rounds: int, repeats: int) -> dict[str, list[dict[str, float]]]:
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for _ in range(repeats):
-        for name in names:
-            command = [environment_of(name), __file__, "--tracer", name, "--address", address, "--rounds", str(rounds)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            try:
-                results[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
-            except (IndexError, json.JSONDecodeError):
-                print(f"{name} did not run: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-    return results
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure the peers too")
@@ -208,7 +159,8 @@ def main() -> None:
         return
     names = ["lmtrace", *PEERS] if options.peers else ["lmtrace"]
     with sink() as address:
-        results = run_in_turn(names, address, options.rounds, options.repeats)
+        environments = {name: environment_of(name, PEERS.get(name, ())) for name in names}
+        results = run_in_turn(__file__, environments, address, options.rounds, options.repeats)
     print("\n`litellm.completion`, 5 KB, added to the call (median of processes)\n")
     print("| tracer | p50 µs | p99 µs | CPU µs | bare SDK span µs | bare call µs |\n|---|---|---|---|---|---|")
     for name, runs in results.items():
