@@ -17,6 +17,7 @@ from lmtrace._backend import AsyncChunkStream, Backend, ChunkStream
 from lmtrace._data import LMChunk, LMRequest, LMResponse
 from lmtrace._error_facts import retry_after
 from lmtrace._provider_errors import ATTEMPTS_ATTRIBUTE, is_transient
+from lmtrace._sleep import asleep as wait_in_task
 
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 10.0
@@ -31,7 +32,7 @@ class RetryBackend:
         inner: The backend that is asked.
         num_retries: How often to ask again at most; 0 turns retries off.
         sleep: Waits, given seconds.
-        asleep: Its async twin; `asyncio.sleep` when not given.
+        asleep: Its async twin; that of the running event loop when not given.
         rng: A number from 0 up to 1, for the jitter.
     """
 
@@ -47,7 +48,7 @@ class RetryBackend:
         self.inner = inner
         self.num_retries = num_retries
         self.sleep = sleep
-        self.asleep = asleep or _asleep
+        self.asleep = wait_in_task if asleep is None else asleep
         self.rng = rng
 
     def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
@@ -100,12 +101,6 @@ class RetryBackend:
     def _backoff(self, failed: int) -> float:
         """Half a second, doubled with each failure, up to half of it taken off so that many callers do not return at once."""
         return min(FIRST_DELAY_S * 2.0 ** (failed - 1), LONGEST_DELAY_S) * (1.0 - self.rng() / 2)
-
-
-async def _asleep(seconds: float) -> None:
-    import asyncio  # programs without a loop need not pay for it
-
-    await asyncio.sleep(seconds)
 
 
 def _note_attempt(error: Exception, delay: float) -> None:

@@ -84,7 +84,7 @@ def compact(
         StoreVersionError: a newer lmtrace wrote the store.
         StoreError: DuckDB or SQLite failed, or DuckDB's reading disagrees with ours; what was not committed was not
             changed.
-        OSError: the store cannot be written.
+        OSError: the store cannot be written, or its file system ignores locks.
     """
     layout = Layout(Path(path).absolute())
     layout.check()

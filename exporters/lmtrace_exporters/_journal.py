@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,11 @@ class Journal:
         Raises:
             OSError: nothing was taken.
         """
-        taken = append(self.fd, data)
+        try:
+            taken = append(self.fd, data)
+        except OSError:
+            self._take_back()
+            raise
         if taken == len(data):
             self.size += taken
             self.rows += rows
@@ -67,6 +72,12 @@ class Journal:
             os.ftruncate(self.fd, self.size)
         except OSError:
             return  # the checksum tells readers about the tail
+
+    def _take_back(self) -> None:
+        """After a refused write: the system may have made it all the same, and whoever repeats it writes the rows twice."""
+        with suppress(OSError):
+            if os.fstat(self.fd).st_size > self.size:
+                os.ftruncate(self.fd, self.size)
 
     def sync(self) -> None:
         """Bring what was written so far to the disk.

@@ -45,11 +45,28 @@ def hold_lock(path: Path, *, create: bool = False) -> Iterator[bool]:
     """Hold the lock of a file for the length of the block; the value tells whether it was free.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or its file system lets two owners have a lock: nobody could tell the journal
+            of a dead process from one that is written to.
     """
-    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDWR
-    fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+    fd = _open(path, create=create)
     try:
-        yield try_lock(fd)
+        held = try_lock(fd)
+        if held and not _excludes(path):
+            raise OSError(f"the file system of {path} ignores locks: the files there stay as they are")
+        yield held
     finally:
         os.close(fd)
+
+
+def _excludes(path: Path) -> bool:
+    """Whether the lock of a file, which is held, cannot be had a second time."""
+    fd = _open(path, create=False)
+    try:
+        return not try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path, *, create: bool) -> int:
+    flags = os.O_RDWR | os.O_CREAT if create else os.O_RDWR
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)

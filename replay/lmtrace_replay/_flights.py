@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from lmtrace._sleep import running_trio
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,6 +70,9 @@ class Flight(Generic[Answer]):
 
     async def await_(self) -> bool:
         """The async twin of `wait`. Cancelling it touches nobody else."""
+        trio = running_trio()
+        if trio is not None:
+            return await self._await_in_trio(trio)
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -79,6 +84,17 @@ class Flight(Generic[Answer]):
             seen = self.steps
             done, _ = await asyncio.wait((landed,), timeout=patience)
             if done:
+                return True
+        return False
+
+    async def _await_in_trio(self, trio: Any) -> bool:
+        landed, token = trio.Event(), trio.lowlevel.current_trio_token()
+        self._on_landing(lambda: _wake_in_trio(trio, token, landed))
+        seen = -1
+        while seen != self.steps:
+            seen = self.steps
+            with trio.move_on_after(self._patience()):
+                await landed.wait()
                 return True
         return False
 
@@ -109,6 +125,11 @@ def _wake(loop: asyncio.AbstractEventLoop, landed: asyncio.Future[None]) -> None
 def _set(landed: asyncio.Future[None]) -> None:
     if not landed.done():
         landed.set_result(None)
+
+
+def _wake_in_trio(trio: Any, token: Any, landed: Any) -> None:
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(landed.set)
 
 
 class Flights(Generic[Answer]):

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from lmtrace._data import LMChunk, LMOutput, LMReasoningPart, LMRequest, LMResponse, LMTextPart
+from lmtrace._sleep import asleep
 from lmtrace_replay._answers import SERVED, error_of, flagged
 from lmtrace_replay._recording import RecordedChunk, Recording
 
@@ -121,7 +122,7 @@ class ReplayAsyncStream(_Replayed):
         sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__(recording, request, timing=timing)
-        self._sleep = sleep or _asleep
+        self._sleep = sleep or asleep
 
     async def __aiter__(self) -> AsyncIterator[LMChunk]:
         for wait, chunk in self._steps():
@@ -133,9 +134,3 @@ class ReplayAsyncStream(_Replayed):
 
     async def aclose(self) -> None:
         """Nothing is open."""
-
-
-async def _asleep(seconds: float) -> None:
-    import asyncio  # programs without a loop need not pay for it
-
-    await asyncio.sleep(seconds)

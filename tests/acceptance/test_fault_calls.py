@@ -1,4 +1,4 @@
-"""Calls in unusual numbers, sizes, orders and times (faults 8, 20, 21, 25, 26, 40): answered as without lmtrace, and kept."""
+"""Calls in unusual numbers, sizes, orders and times (faults 8, 18, 20, 21, 25, 26, 28, 40): answered as without lmtrace, and kept."""
 
 from __future__ import annotations
 
@@ -81,6 +81,66 @@ def test_clock_steps(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     subprocess.run([sys.executable, "-W", "error", "-c", CLOCK], check=True, cwd=tmp_path)
     assert query("SELECT count(*), count(DISTINCT uuid), bool_and(duration_ms BETWEEN 0 AND 10000) FROM calls") == [
         (6, 6, True)
+    ]
+
+
+def hostile(do: Callable[[], object]) -> Any:
+    """An object all of whose own methods do something."""
+    methods = ("repr", "str", "eq", "hash", "bool", "len", "iter", "format", "deepcopy", "copy", "reduce_ex", "sizeof")
+    return type("Hostile", (), {f"__{name}__": lambda self, *_: do() for name in methods})()
+
+
+def test_objects_that_block(query: Query) -> None:
+    """Parameters that would hold up for ever whoever looks at them, or change the request, are recorded by their type."""
+    lm, seen = instant_lm(), []
+    answered = threading.Event()
+
+    def call() -> None:
+        never = threading.Event()
+        seen.append(lm("a", extra=hostile(never.wait), more=[{"deep": hostile(never.wait)}]))
+        mutated = {"word": "as it was"}
+        hostile_one = hostile(lambda: mutated.update(word="changed"))
+        seen.append(lm("b", extra=[mutated, hostile_one]))
+        answered.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    assert answered.wait(60), "a call waits for ever"
+    assert seen == [["a"], ["b"]]
+    rows = query("SELECT kwargs FROM calls ORDER BY timestamp, uuid")
+    first, second = (json.loads(kwargs) for (kwargs,) in rows)
+    assert [first["extra"]["lossy"], first["more"][0]["deep"]["lossy"]] == [True, True]
+    assert second["extra"][0] == {"word": "as it was"}
+
+
+SWITCHING = """
+import sys, threading
+sys._is_gil_enabled = lambda: False  # what depends on the GIL must not be taken
+sys.setswitchinterval(1e-6)
+from instant import instant_lm
+lm = instant_lm()
+def calls(number):
+    for turn in range(100):
+        assert lm(f"{number} {turn % 10}") == [f"{number} {turn % 10}"]
+threads = [threading.Thread(target=calls, args=(number,)) for number in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+from lmtrace_exporters import _append
+assert _append._holding_write is None
+"""
+
+
+def test_without_the_gil(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that are switched between any two steps, with nothing that relies on the GIL: each call has its one row.
+
+    The nearest thing to a Python without a GIL where none can be had.
+    """
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("programs")))
+    subprocess.run([sys.executable, "-W", "error", "-c", SWITCHING], check=True, cwd=tmp_path)
+    assert query("SELECT count(*), count(DISTINCT uuid), count(DISTINCT span_id) FROM calls") == [(1600, 1600, 1600)]
+    assert query("SELECT count(*) FROM calls WHERE json_extract_string(messages, '$[0].content') <> output_text") == [
+        (0,)
     ]
 
 

@@ -24,12 +24,13 @@ from lmtrace_exporters import compact, open_history
 
 PROGRAMS = Path(__file__).parent / "programs"
 
-FAIL_ONCE, FAIL_ON, KILL, CUT = 1, 2, 3, 4
+FAIL_ONCE, FAIL_ON, KILL, CUT, DENY = 1, 2, 3, 4, 5
 HOW = {
     "EIO once": (FAIL_ONCE, errno.EIO),
     "ENOSPC from then on": (FAIL_ON, errno.ENOSPC),
     "kill": (KILL, 0),
     "half a write": (CUT, 0),
+    "EIO, though it was done": (DENY, errno.EIO),
 }
 """What happens at the n-th operation."""
 

@@ -1,4 +1,4 @@
-/* A library to preload: the n-th change below one folder fails, is cut short, or kills the process.
+/* A library to preload: the n-th change below one folder fails, is cut short, is made and denied, or kills the process.
 
    Whoever makes the change (Python, ctypes, SQLite, DuckDB) goes through the C library, and so through here.
    Says on a descriptor which operation it was. Linux only. */
@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum mode { OFF, FAIL_ONCE, FAIL_ON, KILL, CUT };
+enum mode { OFF, FAIL_ONCE, FAIL_ON, KILL, CUT, DENY };
 
 static char root[PATH_MAX];
 static size_t root_length;
@@ -57,7 +57,7 @@ static int is_file_inside(int fd, char *path) {
     return is_inside(path) && !is_memory(path);
 }
 
-/* 0: go on. 1: fail with errno set. 2: take half of it. */
+/* 0: go on. 1: fail with errno set. 2: take half of it. 3: do it, and say that it failed. */
 static int happens(const char *operation, const char *path) {
     long number = atomic_fetch_add(&count, 1) + 1;
     if (number < target || (number > target && mode != FAIL_ON)) return 0;
@@ -68,8 +68,14 @@ static int happens(const char *operation, const char *path) {
     }
     if (mode == KILL) syscall(SYS_kill, getpid(), SIGKILL), pause();
     if (mode == CUT) return 2;
+    if (mode == DENY) return 3;
     errno = code;
     return 1;
+}
+
+static int denied(void) {
+    errno = code;
+    return -1;
 }
 
 #define REAL(name) \
@@ -79,7 +85,10 @@ static int happens(const char *operation, const char *path) {
 #define ON_PATH(result, name, parameters, path, arguments) \
     result name parameters { \
         REAL(name); \
-        if (is_inside(path) && happens(#name, path) == 1) return -1; \
+        if (is_inside(path)) switch (happens(#name, path)) { \
+            case 1: return -1; \
+            case 3: real arguments; return denied(); \
+        } \
         return real arguments; \
     }
 
@@ -87,7 +96,10 @@ static int happens(const char *operation, const char *path) {
     int name parameters { \
         char path[PATH_MAX]; \
         REAL(name); \
-        if (is_file_inside(fd, path) && happens(#name, path) == 1) return -1; \
+        if (is_file_inside(fd, path)) switch (happens(#name, path)) { \
+            case 1: return -1; \
+            case 3: real arguments; return denied(); \
+        } \
         return real arguments; \
     }
 
@@ -113,7 +125,10 @@ ON_FILE(fallocate, (int fd, int how, off_t start, off_t size), (fd, how, start, 
         mode_t bits = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
         va_end(rest); \
         REAL(name); \
-        if (is_inside(path) && !is_memory(path) && happens(#name, path) == 1) return -1; \
+        if (is_inside(path) && !is_memory(path)) switch (happens(#name, path)) { \
+            case 1: return -1; \
+            case 3: close(real(path, flags, bits)); return denied(); \
+        } \
         return real(path, flags, bits); \
     }
 
@@ -126,7 +141,8 @@ ON_OPEN(open64)
         REAL(name); \
         if (is_file_inside(fd, path)) switch (happens(#name, path)) { \
             case 1: return -1; \
-            case 2: if (size > 1) return real short_arguments; \
+            case 2: if (size > 1) return real short_arguments; else break; \
+            case 3: real arguments; return denied(); \
         } \
         return real arguments; \
     }
