@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import lmtrace
 from lmtrace.testing import LoopbackProvider
-from lmtrace_exporters import open_history
 
 ROOT = Path(__file__).parent.parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,6 +30,6 @@ def test_blocks_do_what_they_say(provider: LoopbackProvider, tmp_path: Path, mon
     done = subprocess.run(program, cwd=tmp_path, input=given, capture_output=True, text=True, timeout=120, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [text for kind, text in blocks if kind == "text"]
     statements = [found for kind, text in blocks if kind == "sql" for found in text.split(";") if found.strip()]
-    with open_history(tmp_path / ".lmtrace") as history:
+    with lmtrace.history() as history:
         assert history.fetch(statements[0]).rows
         assert all(history.fetch(statement).columns for statement in statements)
