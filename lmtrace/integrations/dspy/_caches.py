@@ -1,4 +1,4 @@
-"""DSPy's caches during a session: they know nothing and learn nothing.
+"""DSPy's caches during a session, and during a call that the store's cache answers: they know nothing and learn nothing.
 
 Otherwise an answer of an earlier process would be taken for the provider's, and one of a cassette would reach programs that
 replay nothing. It is the class that is wrapped, so caches that a program configures meanwhile are set aside as well, and
@@ -12,6 +12,7 @@ from typing import Any
 
 from lmtrace import _serving
 from lmtrace.integrations._patching import Function, Switch
+from lmtrace.integrations.dspy._calls import current_call
 
 
 def wrap_get(original: Function, switch: Switch) -> Function:
@@ -35,4 +36,7 @@ def wrap_put(original: Function, switch: Switch) -> Function:
 
 
 def _is_aside(switch: Switch) -> bool:
-    return switch.is_on and _serving.current() is not None
+    if not switch.is_on:
+        return False
+    call = current_call()
+    return _serving.current() is not None or (call is not None and call.is_cached)

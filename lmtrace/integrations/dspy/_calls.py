@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -21,20 +21,25 @@ from lmtrace._record import CallRecord, active_call
 from lmtrace.integrations._patching import Function, Switch
 from lmtrace.integrations.dspy import _answers, _bound, _requests
 from lmtrace.integrations.dspy._listeners import overheard
+from lmtrace.integrations.dspy._store_cache import StoreCache, cache_for
 from lmtrace.integrations.litellm._translate import UNREADABLE
 
 
 class Call:
     """A call in flight, and what was seen of its answer on the way."""
 
-    __slots__ = ("_is_asked", "_listening", "_server", "_token", "record", "seen", "served")
+    __slots__ = ("_is_asked", "_listening", "_server", "_token", "is_cached", "record", "secrets", "seen", "served")
 
-    def __init__(self, record: CallRecord) -> None:
+    def __init__(self, record: CallRecord, secrets: Mapping[str, Any], cache: StoreCache | None) -> None:
         self.record = record
+        self.secrets = secrets
         self.seen: Any = None
         self.served: LMResponse | None = None
         """The answer, where DSPy was not asked for it."""
-        self._server = _serving.current()
+        session = _serving.current()
+        self._server: _serving.Server | None = session or cache
+        self.is_cached = session is None and cache is not None
+        """Whether the store's cache stands in the place of DSPy's."""
         self._is_asked = False
         self._listening: Any = None
 
@@ -57,6 +62,11 @@ class Call:
     def is_unserved(self) -> bool:
         """Whether somebody else may answer, and has not been asked yet."""
         return self._server is not None and not self._is_asked and self.record.entry is None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer is asked for in one piece; for a cache also if DSPy sends it to the program in many."""
+        return self.is_cached or not self.record.request.stream
 
     def begin_serving(self) -> _serving.Server:
         """Who is to be asked for the answer, from here and from nowhere inside of here."""
@@ -141,7 +151,7 @@ def _begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Non
         session = _bound.over()
         if session is not None:
             session.serve(_NOBODY).complete(request, secrets)  # refuses
-        return Call(_recorder.current().start(request, secrets))
+        return Call(_recorder.current().start(request, secrets), secrets, cache_for(lm, request))
     except Exception as error:
         if _serving.current() is not None:  # a call nobody can read must not reach the provider unseen
             raise

@@ -14,9 +14,10 @@ from typing import Any
 from lmtrace._data import LMResponse
 from lmtrace.integrations._patching import Function, Switch
 from lmtrace.integrations.dspy import _answers
-from lmtrace.integrations.dspy._calls import unserved
+from lmtrace.integrations.dspy._calls import Call, unserved
 from lmtrace.integrations.dspy._portable import litellm_answer
 from lmtrace.integrations.dspy._served import Original, aask, ask
+from lmtrace.integrations.dspy._store_cache import as_hit
 from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer
 
 
@@ -49,8 +50,12 @@ def _async_function(chosen: Function, call: Any) -> Function:
     return served
 
 
-def _giver(call: Any) -> Callable[[LMResponse], Any]:
-    return lambda response: litellm_answer(response, call.record.request)
+def _giver(call: Call) -> Callable[[LMResponse], Any]:
+    def give(response: LMResponse) -> Any:
+        answer = litellm_answer(response, call.record.request)
+        return as_hit(response, answer) if call.is_cached else answer
+
+    return give
 
 
 def wrap_forward(original: Function, switch: Switch) -> Function:

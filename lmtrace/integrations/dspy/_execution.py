@@ -12,6 +12,7 @@ from lmtrace.integrations.dspy import _answers
 from lmtrace.integrations.dspy._calls import Call, current_call, direct_call
 from lmtrace.integrations.dspy._native import call_result
 from lmtrace.integrations.dspy._served import Original, aask, ask
+from lmtrace.integrations.dspy._store_cache import as_hit
 
 
 def wrap_execute(original: Function, switch: Switch) -> Function:
@@ -45,7 +46,8 @@ def wrap_execute(original: Function, switch: Switch) -> Function:
 
 
 def _result(lm: Any, prepared: Any, call: Call, response: LMResponse) -> Any:
-    return call_result(lm, prepared, call.record.request, response)
+    result = call_result(lm, prepared, call.record.request, response)
+    return as_hit(response, result) if call.is_cached else result
 
 
 def wrap_forward(original: Function, switch: Switch) -> Function:

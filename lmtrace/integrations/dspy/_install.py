@@ -14,7 +14,17 @@ from typing import Any, Final
 from lmtrace._failures import failures
 from lmtrace.integrations import _imports
 from lmtrace.integrations._patching import Function, Patch, Switch
-from lmtrace.integrations.dspy import _bound, _caches, _calls, _compatible, _execution, _parallel, _steps_of
+from lmtrace.integrations.dspy import (
+    _bound,
+    _caches,
+    _calls,
+    _compatible,
+    _embedder_cache,
+    _execution,
+    _parallel,
+    _steps_of,
+    _store_cache,
+)
 from lmtrace.integrations.dspy._versions import release_of
 
 _lock: Final = threading.RLock()
@@ -66,11 +76,17 @@ class Group:
         self._patches.clear()
 
 
-def instrument() -> None:
-    """Record DSPy programs from now on. Idempotent; never imports DSPy."""
+def instrument(*, cache: bool | None = None) -> None:
+    """Record DSPy programs from now on. Idempotent; never imports DSPy.
+
+    Args:
+        cache: Whether the store's cache takes the place of DSPy's; None leaves that as it is.
+    """
     global _is_on
     with _lock:
         _is_on = True
+        if cache is not None:
+            _store_cache.is_on = cache
         _arrange()
 
 
@@ -78,7 +94,7 @@ def uninstrument() -> None:
     """Put DSPy's own methods back; those that a session needs when it ends."""
     global _is_on
     with _lock:
-        _is_on = False
+        _is_on = _store_cache.is_on = False
         _arrange()
 
 
@@ -122,7 +138,7 @@ def _arrange(*, is_there: bool = False) -> None:
         UnsupportedDSPyError: this version of DSPy is not known.
     """
     has_session = _sessions > 0 or _bound.is_busy()
-    wanted = {_CALLS: _is_on or has_session, _STEPS: _is_on, _SERVING: has_session}
+    wanted = {_CALLS: _is_on or has_session, _STEPS: _is_on, _SERVING: has_session or _store_cache.is_on}
     for group, is_wanted in reversed(wanted.items()):
         if not is_wanted:
             group.remove()
@@ -171,12 +187,15 @@ def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
 
 
 def _serving_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any, str, Wrap]]:
-    """Where a session answers, and the cache that must not."""
+    """Where a session or the store's cache answers, and the cache that must not."""
     import dspy
+    from dspy.clients import embedding
     from dspy.clients.cache import Cache
 
     yield Cache, "get", _caches.wrap_get
     yield Cache, "put", _caches.wrap_put
+    yield embedding, "_cached_compute_embeddings", _embedder_cache.wrap_embeddings
+    yield embedding, "_cached_acompute_embeddings", _embedder_cache.wrap_embeddings
     if release >= (3, 4):
         yield dspy.LM, "forward", _execution.wrap_forward
         yield dspy.LM, "aforward", _execution.wrap_forward

@@ -22,6 +22,7 @@ from lmtrace._data import (
     LMToolCallPart,
     LMUsage,
 )
+from lmtrace.integrations.dspy import _openai_form
 
 ENGINE: Final = "lm15"
 
@@ -46,9 +47,9 @@ def _output(one: Any, first: Any) -> LMOutput:
     reason, data = one.finish_reason, response_to_dict(one)
     return LMOutput(
         parts=[_part(part) for part in one.message.parts],
-        finish_reason=reason,
+        finish_reason=_openai_form.finish_reason(reason),
         truncated=reason == "length",
-        logprobs=data.get("logprobs"),
+        logprobs=_openai_form.logprobs(data.get("logprobs")),
         provider_data=_rest(data, first) or None,
     )
 

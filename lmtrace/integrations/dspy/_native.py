@@ -21,6 +21,7 @@ from lmtrace._data import (
     LMToolCallPart,
 )
 from lmtrace.integrations.dspy._lm15 import ENGINE
+from lmtrace.integrations.dspy._openai_form import lm15_logprobs, lm15_reason
 from lmtrace.integrations.dspy._portable import litellm_answer
 
 
@@ -62,15 +63,12 @@ def _response(response: LMResponse, output: LMOutput) -> dict[str, Any]:
         "model": response.model or "",
         **given,
         "message": {"role": "assistant", "parts": [_part(part) for part in output.parts] or [_NOTHING]},
-        "finish_reason": output.finish_reason
-        if is_native(response)
-        else _REASONS.get(output.finish_reason or "", "stop"),
-        "logprobs": output.logprobs if is_native(response) else None,
+        "finish_reason": lm15_reason(output),
+        "logprobs": lm15_logprobs(output),
     }
 
 
 _NOTHING: Final = {"type": "text", "text": ""}
-_REASONS: Final = {"length": "length", "tool_calls": "tool_call", "content_filter": "content_filter"}
 
 
 def _usage(response: LMResponse) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lmtrace import _secrets
 from lmtrace._data import LMRequest, ModelType
+from lmtrace.integrations.dspy._store_cache import wishes
 from lmtrace.integrations.litellm._facts import facts
 
 _MODEL_TYPES: Mapping[str, ModelType] = {"chat": "chat", "text": "text", "responses": "responses"}
@@ -51,7 +52,7 @@ def _request(
         provider=known.provider,
         server_address=known.server_address,
         server_port=known.server_port,
-        metadata={"cache": cache},
+        metadata=wishes(lm, cache=cache),
     )
     return request, secrets
 

@@ -8,7 +8,8 @@ outside and work as always. Only the outermost place of a call is served: what a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from lmtrace import _serving
 from lmtrace._data import LMRequest, LMResponse
@@ -19,9 +20,6 @@ from lmtrace.integrations.dspy._listeners import deaf
 from lmtrace.integrations.dspy._raised import dspy_error
 from lmtrace.integrations.dspy._sent import asend, send
 from lmtrace.integrations.litellm._translate import UNREADABLE
-
-_NO_SECRETS: Final[Mapping[str, Any]] = {}
-"""The original has its arguments already."""
 
 
 class Original:
@@ -39,13 +37,15 @@ class Original:
         """What DSPy got, when it was asked."""
         self.answer: Any = None
         """The same as this backend gave it on."""
+        self.for_cache = False
+        """Whether a cache asks, which must not keep what nobody could read."""
 
-    def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
-        with deaf():
+    def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> Any:
+        with _hearing(request):
             return self._given(self._make())
 
-    async def acomplete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
-        with deaf():
+    async def acomplete(self, request: LMRequest, secrets: Mapping[str, Any]) -> Any:
+        with _hearing(request):
             return self._given(await self._make())
 
     def stream(self, request: LMRequest, secrets: Mapping[str, Any]) -> Any:
@@ -58,15 +58,24 @@ class Original:
         stream = self.answer = Sent()
         return stream
 
-    def _given(self, result: Any) -> LMResponse:
+    def _given(self, result: Any) -> Any:
         self.result = result
         try:
             response = self._read(result)
         except Exception as error:
             response = UNREADABLE
             failures.note("reading an answer of DSPy", error)
-        self.answer = response
-        return response
+        self.answer = Unread() if self.for_cache and response is UNREADABLE else response
+        return self.answer
+
+
+def _hearing(request: LMRequest) -> AbstractContextManager[Any]:
+    """A context in which DSPy streams only if the request says so; a session may want one whole that the program streams."""
+    return nullcontext() if request.stream else deaf()
+
+
+class Unread:
+    """Stands for an answer of which only DSPy knows what it is."""
 
 
 class Sent:
@@ -80,12 +89,13 @@ def ask(call: Call, original: Original, give: Callable[[LMResponse], Any]) -> An
         Exception: the original's own error, or one of DSPy's classes made of what was recorded.
     """
     server, request = call.begin_serving(), call.record.request
+    original.for_cache = call.is_cached
     backend = server.serve(original)
     try:
-        if not request.stream:
-            answer: Any = backend.complete(request, _NO_SECRETS)
+        if call.is_whole:
+            answer: Any = backend.complete(request, call.secrets)
         else:
-            answer = backend.stream(request, _NO_SECRETS)
+            answer = backend.stream(request, call.secrets)
             if answer is not original.answer:
                 answer = send(answer, request)
     except LMError as error:
@@ -96,12 +106,13 @@ def ask(call: Call, original: Original, give: Callable[[LMResponse], Any]) -> An
 async def aask(call: Call, original: Original, give: Callable[[LMResponse], Any]) -> Any:
     """The async twin of `ask`."""
     server, request = call.begin_serving(), call.record.request
+    original.for_cache = call.is_cached
     backend = server.serve(original)
     try:
-        if not request.stream:
-            answer: Any = await backend.acomplete(request, _NO_SECRETS)
+        if call.is_whole:
+            answer: Any = await backend.acomplete(request, call.secrets)
         else:
-            answer = await backend.astream(request, _NO_SECRETS)
+            answer = await backend.astream(request, call.secrets)
             if answer is not original.answer:
                 answer = await asend(answer, request)
     except LMError as error:
