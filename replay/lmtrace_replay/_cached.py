@@ -100,7 +100,7 @@ def is_whole(response: LMResponse) -> bool:
 
 def _is_plain(output: LMOutput) -> bool:
     """Whether there is nothing in a candidate that could be changed."""
-    nothing = output.logprobs is None and not output.provider_data and not output.metadata
+    nothing = output.logprobs is None and output.provider_data is None and output.metadata is None
     return nothing and all(type(getattr(part, name)) in _FIXED for part in output.parts for name in part.__slots__)
 
 
