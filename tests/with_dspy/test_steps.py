@@ -130,18 +130,7 @@ def test_an_agent(lm: Any, provider: LoopbackProvider, captured: Any) -> None:
 
 
 class TestOneTrace:
-    """However a program runs, its calls are below what started them."""
-
-    def test_parallel(self, lm: Any, captured: Any) -> None:
-        """`dspy.Parallel` with threads."""
-        program = RAG()
-        with captured.tracer.start_as_current_span("mine"):
-            dspy.Parallel(num_threads=4, disable_progress_bar=True)(
-                [(program, dspy.Example(question=str(number)).with_inputs("question")) for number in range(6)]
-            )
-        assert one_trace(captured)
-        assert sum(name == "invoke_workflow RAG" for _, name in tree(captured)) == 6
-        assert len(captured.rows) == 12
+    """However a program runs, its calls are below what started them; all ways are in ``test_nesting.py``."""
 
     def test_evaluate(self, lm: Any, captured: Any) -> None:
         """`dspy.Evaluate` is a step with its score; each example is below it."""
@@ -151,29 +140,6 @@ class TestOneTrace:
         assert one_trace(captured)
         assert tree(captured)[0] == (0, "evaluate Predict")
         assert captured.spans[0]["attributes"]["gen_ai.evaluation.score.value"] == 100.0
-
-    def test_gather(self, lm: Any, captured: Any) -> None:
-        """Tasks of asyncio."""
-        program = RAG()
-
-        async def main() -> None:
-            with captured.tracer.start_as_current_span("mine"):
-                await asyncio.gather(*(program.acall(question=str(number)) for number in range(3)))
-
-        asyncio.run(main())
-        assert one_trace(captured)
-        assert len(captured.rows) == 6
-
-    def test_asyncify(self, lm: Any, captured: Any) -> None:
-        """A sync program made async."""
-
-        async def main() -> None:
-            with captured.tracer.start_as_current_span("mine"):
-                await dspy.asyncify(RAG())(question="why")
-
-        asyncio.run(main())
-        assert one_trace(captured)
-        assert len(captured.rows) == 2
 
     def test_streamify(self, lm: Any, captured: Any) -> None:
         """A streamed program; its calls are marked as streams."""
