@@ -16,6 +16,7 @@ from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import dspy_outputs
 from lmtrace._errors import LMConfigurationError
 from lmtrace._providers import UNKNOWN, identity
+from lmtrace._quick import new_request
 
 if TYPE_CHECKING:
     from lmtrace._lm import LM
@@ -47,7 +48,7 @@ def build_request(
     safe, secrets = _secrets.split(kwargs)
     provider = identity(lm.model)[0]
     address, port = _address(safe.get("api_base") or safe.get("base_url"))
-    request = LMRequest(
+    request = new_request(
         model=lm.model,
         model_type=lm.model_type,
         messages=_messages(lm, messages) if messages else [{"role": "user", "content": prompt}],

@@ -364,8 +364,9 @@ class LMUsage:
     metadata: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        values = zip(_USAGE_FIELDS, _usage_values(self), strict=True)
-        return {name: value for name, value in values if value is not None}
+        return {
+            name: value for name, value in zip(_USAGE_FIELDS, _usage_values(self), strict=True) if value is not None
+        }
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> LMUsage:
@@ -408,11 +409,15 @@ class LMResponse:
             raise ValueError(f"LMResponse.cost must be zero or more US dollars, not {self.cost!r}")
 
     def to_wire(self) -> dict[str, Any]:
+        return self.wire_with(None if self.usage is None else self.usage.to_wire())
+
+    def wire_with(self, usage: Any) -> dict[str, Any]:
+        """The JSON form, given that of the usage."""
         wire: dict[str, Any] = {"outputs": [output.to_wire() for output in self.outputs], "cache_hit": self.cache_hit}
         if self.model is not None:
             wire["model"] = self.model
-        if self.usage is not None:
-            wire["usage"] = self.usage.to_wire()
+        if usage is not None:
+            wire["usage"] = usage
         if self.cost is not None:
             wire["cost"] = self.cost
         if self.response_id is not None:

@@ -22,11 +22,11 @@ from lmtrace import _semconv as names
 from lmtrace._attributes import surrounded
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry, RunInfo, ServedBy, dspy_outputs
-from lmtrace._exporter import Record
 from lmtrace._failed import call_error, raised_by, type_name
 from lmtrace._failures import failures
 from lmtrace._keys import framed_key, request_key
 from lmtrace._local_span import has_identity, local_span
+from lmtrace._quick import new_entry, new_record
 from lmtrace._rows import Asked, call_line
 from lmtrace._shape import Shape, shape_of
 from lmtrace._telemetry import tell
@@ -123,19 +123,17 @@ class CallRecord:
             self._span = trace.NonRecordingSpan(around)  # another library's span for this very call: use its identity
             self._parent_span_id = None
             return
+        attributes = surrounded(
+            {**shape.attributes},
+            self.request.model_type,
+            scope=self.scope,
+            run=self._run_info,
+            compat=self._recorder.settings.compat,
+        )
+        for name, value in self._details.items():
+            attributes[names.DSPY_PREFIX + name] = value
         span = self._recorder.tracer.start_span(
-            shape.span_name,
-            parent,
-            SpanKind.CLIENT,
-            surrounded(
-                {**shape.attributes},
-                self.request.model_type,
-                scope=self.scope,
-                run=self._run_info,
-                compat=self._recorder.settings.compat,
-            )
-            | {names.DSPY_PREFIX + name: value for name, value in self._details.items()},
-            start_time=self._start_ns,
+            shape.span_name, parent, SpanKind.CLIENT, attributes, start_time=self._start_ns
         )
         self._span = span if has_identity(span, around) else local_span(around)
 
@@ -277,7 +275,7 @@ class CallRecord:
         context = self._span.get_span_context()
         traced = context.is_valid
         first = self._first_chunk_ns
-        return HistoryEntry(
+        return new_entry(
             uuid=recorder.new_id(),
             timestamp_ns=self._start_ns,
             duration_ms=(ended - self._start_perf) / 1e6,
@@ -308,7 +306,7 @@ class CallRecord:
                 self._run.note(entry)
             if recorder.keep_rows and self._shape is not None:
                 line, found = call_line(entry, self._shape, self._asked, recorder.redactor, secrets, chunks=chunks)
-                recorder.export(Record("call", line))
+                recorder.export(new_record("call", line))
         except Exception as failure:
             failures.note("writing a record", failure)
         finally:

@@ -10,13 +10,12 @@ import os
 import platform
 import threading
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from lmtrace import _wire
-from lmtrace._data import LMRequest, LMResponse
+from lmtrace._data import LMRequest, LMResponse, LMTextPart
 from lmtrace._entry import HistoryEntry, RunInfo, isoformat
 from lmtrace._keys import plain_messages
 from lmtrace._parameters import identifier
@@ -63,14 +62,14 @@ def call_line(
 
     Without `asked` only metadata is kept, and no content.
     """
-    row = _identity(entry, shape)
-    if entry.response is not None:
-        _add_answer(row, entry, entry.response)
+    row, response = _identity(entry, shape), entry.response
+    if response is not None:
+        _add_answer(row, entry, response)
     if entry.error is not None:
         _add_error(row, entry, content=asked is not None)
     if asked is not None:
         _add_content(row, entry, asked)
-        if chunks and entry.response is not None and _is_harmless(entry.response, redactor, secrets):
+        if chunks and response is not None and _is_harmless(response, redactor, secrets):
             steps = [{"ms": round(ms, 3), **chunk.to_wire()} for ms, chunk in chunks]
             row["chunks"] = orjson.Fragment(_wire.dumps(steps))
         name = entry.request.metadata.get("cache_name")
@@ -78,16 +77,18 @@ def call_line(
             row["cache_name"] = name
     else:
         row["kwargs"] = _harmless(entry.kwargs)
-    line = _dump(row)
+    line = _dump(row, entry)
     clean = redactor.line(line, secrets)
     found = clean is not line or shape.hides_key
     return (customised(clean, redactor) if redactor.custom else clean), found
 
 
-def _dump(row: dict[str, Any]) -> bytes:
+def _dump(row: dict[str, Any], entry: HistoryEntry) -> bytes:
     try:
         return orjson.dumps(row, _wire.tagged, _wire.OPTIONS)
     except (orjson.JSONEncodeError, RecursionError):
+        if "response" in row and entry.response is not None:
+            row["response"] = orjson.Fragment(_wire.dumps(entry.response.to_wire()))
         return orjson.dumps({name: _encoded(value) for name, value in row.items()})
 
 
@@ -182,9 +183,11 @@ def _add_answer(row: dict[str, Any], entry: HistoryEntry, response: LMResponse) 
     row["finish_reasons"] = entry.finish_reasons
     usage = response.usage
     if usage is not None:
-        row["usage"] = usage.to_wire()
-        counts = zip(_COUNTS, _counts_of(usage), strict=True)
-        row.update([item for item in counts if item[1] is not None])
+        counts = usage.to_wire()
+        row["usage"] = orjson.Fragment(_wire.dumps(counts))
+        for name in _COUNTS:
+            if name in counts:
+                row[name] = counts[name]
     if response.cost is not None:
         row["cost"] = response.cost
         row["cost_source"] = entry.cost_source
@@ -199,7 +202,6 @@ _COUNTS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
 )
-_counts_of = attrgetter(*_COUNTS)
 
 
 def _add_parameters(row: dict[str, Any], kwargs: Mapping[str, Any]) -> None:
@@ -237,9 +239,29 @@ def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None
     row["kwargs"] = orjson.Fragment(shape.kwargs)
     if shape.tools is not None:
         row["tools"] = orjson.Fragment(shape.tools)
-    if entry.response is not None:
+    response = entry.response
+    if response is not None:
         row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
-        row["response"] = orjson.Fragment(_wire.dumps(entry.response.to_wire()))
+        if _is_text(response):
+            row["response"] = response.wire_with(row.get("usage"))
+        else:
+            row["response"] = orjson.Fragment(_wire.dumps(response.to_wire()))
+
+
+def _is_text(response: LMResponse) -> bool:
+    """Whether an answer is text and little else, so that nothing in it needs a tag."""
+    if response.cost is not None and not response.cost < _INFINITE:
+        return False
+    for output in response.outputs:
+        if len(output.parts) != 1 or type(part := output.parts[0]) is not LMTextPart or part.provider_data is not None:
+            return False
+        if output.logprobs is not None or not (_is_plain(output.provider_data) and _is_plain(output.metadata)):
+            return False
+    return _is_plain(response.provider_data) and _is_plain(response.metadata)
+
+
+_INFINITE: Final = float("inf")
+_is_plain: Final = _wire.is_plain
 
 
 def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:

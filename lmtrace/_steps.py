@@ -19,9 +19,9 @@ from lmtrace import _recorder, _scope, _wire
 from lmtrace import _semconv as names
 from lmtrace._content import encode
 from lmtrace._entry import RunInfo
-from lmtrace._exporter import Record
 from lmtrace._failures import failures
 from lmtrace._local_span import has_identity, local_span
+from lmtrace._quick import new_record
 from lmtrace._rows import add_run, customised, span_columns
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Step:
             self._texts["outputs"] = _wire.dumps(self._outputs)
         try:
             if recorder.keep_rows:
-                recorder.export(Record("span", self._line(recorder, duration_ms, error)))
+                recorder.export(new_record("span", self._line(recorder, duration_ms, error)))
         finally:
             self._end_span(recorder, duration_ms, error)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lmtrace import _secrets
 from lmtrace._data import LMRequest, ModelType
+from lmtrace._quick import new_request
 from lmtrace.integrations.litellm._facts import facts
 
 _INPUTS: Final[Mapping[ModelType, str]] = {
@@ -67,7 +68,7 @@ def request_of(
     known = facts(*where)
     asked = given.get(read)
     is_prompt = model_type == "text" and isinstance(asked, str)
-    request = LMRequest(
+    request = new_request(
         model=model,
         model_type=model_type,
         messages=None if is_prompt else asked,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lmtrace._data import LMOutput, LMResponse
+from lmtrace._quick import new_output, new_response
 from lmtrace.integrations.litellm import _message, _models, _usage
 
 _TAKEN: Final = frozenset({"id", "choices", "model", "object", "usage"})
@@ -23,7 +24,7 @@ def from_chat(obj: Any) -> LMResponse:
     outputs = [_output(choice, index) for index, choice in enumerate(choices)]
     if not outputs:
         outputs, data["choices"] = [LMOutput()], []
-    return LMResponse(
+    return new_response(
         model=own.get("model"),
         outputs=outputs,
         usage=usage,
@@ -58,7 +59,7 @@ def _output(choice: Any, position: int) -> LMOutput:
     data: dict[str, Any] = {"message": message} if message else {}
     if len(own) > 3 or choice.__pydantic_extra__ or own["index"] != position:
         data |= _choice_rest(choice, position)
-    return LMOutput(
+    return new_output(
         parts=parts,
         finish_reason=reason,
         truncated=reason == "length",

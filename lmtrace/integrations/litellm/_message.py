@@ -20,6 +20,7 @@ from lmtrace._data import (
     LMRefusalPart,
     LMTextPart,
 )
+from lmtrace._quick import new_text
 from lmtrace.integrations.litellm import _models, _tools
 
 _NULLS: Final = frozenset({"content", "tool_calls", "function_call"})
@@ -40,7 +41,7 @@ def read_message(message: Any) -> tuple[list[LMPart], dict[str, Any]]:
             and (fields is None or fields == _NO_REFUSAL)
             and own["role"] == "assistant"
         ):
-            return [LMTextPart(content)], {"provider_specific_fields": fields} if fields else {}
+            return [new_text(content)], {"provider_specific_fields": fields} if fields else {}
     return _read_fields(_given(message))
 
 
@@ -115,7 +116,7 @@ def _reasoning_part(block: Mapping[str, Any]) -> LMReasoningPart:
 
 def _content_parts(content: Any) -> list[LMPart]:
     if isinstance(content, str):
-        return [LMTextPart(content)]
+        return [new_text(content)]
     if isinstance(content, list):
         return [_content_part(item) for item in content]
     return []

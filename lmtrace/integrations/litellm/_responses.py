@@ -12,7 +12,6 @@ from typing import Any, Final
 from lmtrace._data import (
     LMCitationPart,
     LMImagePart,
-    LMOutput,
     LMPart,
     LMReasoningPart,
     LMRefusalPart,
@@ -20,6 +19,7 @@ from lmtrace._data import (
     LMTextPart,
     LMToolCallPart,
 )
+from lmtrace._quick import new_output, new_response
 from lmtrace.integrations.litellm import _items, _message, _models, _usage
 
 _TAKEN: Final = ("id", "model", "object", "usage", "output")
@@ -37,8 +37,8 @@ def from_responses(obj: Any) -> LMResponse:
     if data.get("tools"):
         data["tools"] = _items.plain_items(obj, "tools")
     reason = _finish_reason(own.get("status"), data.get("incomplete_details"), items)
-    output = LMOutput(parts=parts, finish_reason=reason, truncated=reason == "length")
-    return LMResponse(
+    output = new_output(parts=parts, finish_reason=reason, truncated=reason == "length")
+    return new_response(
         model=own.get("model"),
         outputs=[output],
         usage=usage,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmtrace._data import LMResponse, LMUsage
+from lmtrace._quick import new_usage
 from lmtrace.integrations.litellm import _models
 
 COST_SOURCE = "litellm"
@@ -39,7 +40,7 @@ def responses_usage_of(usage: Any) -> LMUsage | None:
 def _usage(counts: tuple[Any, Any, Any], read: Any, written: Any, details: Mapping[str, Any]) -> LMUsage:
     read, written = read or _NONE, written or _NONE
     given, made, total = counts
-    return LMUsage(
+    return new_usage(
         input_tokens=given or None,
         output_tokens=made if given else made or None,
         total_tokens=total or None,
