@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from lmtrace import _wire
+from lmtrace import _large, _wire
 from lmtrace._data import LMRequest
 
 KEY_VERSION: Final = "lm1"
@@ -102,8 +102,12 @@ def _asked(request: LMRequest) -> Any:
 
 
 def _canonical(request: LMRequest, messages: Any, kwargs: Mapping[str, Any]) -> bytes:
-    text = orjson.dumps(_normal(messages, {}), option=orjson.OPT_SORT_KEYS)
+    text = _large.dumps(_normal(messages, {}), _sorted, sort=True)
     return _joined(_frame(request, kwargs), text)
+
+
+def _sorted(value: Any) -> bytes:
+    return orjson.dumps(value, _large.fragment, orjson.OPT_SORT_KEYS)
 
 
 def _joined(frame: tuple[bytes, bytes], messages: bytes) -> bytes:
@@ -137,7 +141,9 @@ def _is_plain_message(message: Any) -> bool:
     if type(message) is not dict or len(message) != 2:
         return False
     content, role = message.get("content"), message.get("role")
-    if type(content) is not str or not content.isascii() or "\r" in content or content.startswith("data:"):
+    if type(content) is not str or len(content) > _large.LARGE:
+        return False
+    if not content.isascii() or "\r" in content or content.startswith("data:"):
         return False
     return type(role) is str and role.isascii()
 
@@ -172,7 +178,7 @@ def _normal_mapping(value: dict[Any, Any], ids: _Ids) -> Any:
 def _normal_pairs(value: dict[Any, Any], ids: _Ids) -> Any:
     """A dictionary with keys that JSON lacks, or one that is a tag or looks like it."""
     pairs = [[_normal(key, ids), _normal(item, ids)] for key, item in value.items() if item is not None]
-    return [_wire.TAG, sorted(pairs, key=lambda pair: orjson.dumps(pair, option=orjson.OPT_SORT_KEYS))]
+    return [_wire.TAG, sorted(pairs, key=_sorted)]
 
 
 def _normal_key(key: str) -> str:
@@ -194,7 +200,9 @@ def _normal_text(text: str, ids: _Ids, name: str) -> Any:
     if ids is not None and (name in _TOOL_IDS or (name == "id" and text.startswith(_ID_BEGINNINGS))):
         return ids.setdefault(text, f"call_{len(ids)}")
     if text.startswith("data:") and (match := _DATA_URL.match(text)) is not None:
-        return {"media": match[0], "sha256": _sha256(text[match.end() :].encode("utf-8", "replace"))}
+        return {"media": match[0], "sha256": _large.sha256(text, match.end())}
+    if len(text) > _large.LARGE and ids is not None and (quoted := _large.normal(text)) is not None:
+        return quoted
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     return text if text.isascii() else _wire.encode(unicodedata.normalize("NFC", text))

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from lmtrace import _wire
+from lmtrace import _large, _wire
 from lmtrace._secrets import REDACTED, forms, looks_secret, secret_texts
 
 WITHHELD: Final = "[withheld: a redactor failed]"
@@ -98,9 +98,20 @@ class Redactor:
 
     def line(self, line: bytes, secrets: Mapping[str, Any]) -> bytes:
         """A serialised record without the secrets of the call and of the environment; the record's own keys stay."""
+        if len(line) > _large.LARGE:
+            return self._large_line(line, secrets)
         found = [needle for needle in self._environment() if needle in line]
         for name, value in secrets.items():
             found += [needle for needle in _needles(name, value) if needle in line]
+        return _without(line, found) if found else line
+
+    def _large_line(self, line: bytes, secrets: Mapping[str, Any]) -> bytes:
+        """The same without holding up other threads, unless there is something to remove."""
+        needles = [
+            *self._environment(),
+            *(needle for name, value in secrets.items() for needle in _needles(name, value)),
+        ]
+        found = [needle for needle in needles if _large.find(line, needle)]
         return _without(line, found) if found else line
 
     def data(self, text: bytes, secrets: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from lmtrace import _wire
+from lmtrace import _large, _wire
 from lmtrace._data import LMRequest, LMResponse, LMTextPart
 from lmtrace._entry import HistoryEntry, RunInfo, isoformat
 from lmtrace._keys import plain_messages
@@ -46,7 +46,8 @@ class Asked:
         self.shape = shape
         self.canonical = plain_messages(request.messages)
         """The messages as a key is made of them, where that is the same text."""
-        self.messages = _wire.dumps(request.messages) if self.canonical is None else self.canonical
+        messages = self.canonical
+        self.messages = _large.dumps(request.messages, _wire.dumps) if messages is None else messages
 
 
 def call_line(
@@ -77,10 +78,25 @@ def call_line(
             row["cache_name"] = name
     else:
         row["kwargs"] = _harmless(entry.kwargs)
-    line = _dump(row, entry)
+    line = _dump(row, entry) if asked is None or not _is_large(entry, asked) else _large_line(row, entry, asked)
     clean = redactor.line(line, secrets)
     found = clean is not line or shape.hides_key
     return (customised(clean, redactor) if redactor.custom else clean), found
+
+
+def _is_large(entry: HistoryEntry, asked: Asked) -> bool:
+    if len(asked.messages) > _large.LARGE:
+        return True
+    return bool(entry.outputs) and type(text := entry.outputs[0]) is str and len(text) > _large.LARGE
+
+
+def _large_line(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> bytes:
+    """The same in steps between which other threads may run."""
+    raw = {"messages": asked.messages}
+    if entry.response is not None:
+        raw["outputs"] = _large.dumps(entry.outputs, _wire.dumps)
+        raw["response"] = _large.dumps(entry.response.to_wire(), _wire.dumps)
+    return _large.row_line(row, raw, lambda rest: _dump(rest, entry))
 
 
 def _dump(row: dict[str, Any], entry: HistoryEntry) -> bytes:
@@ -240,7 +256,7 @@ def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None
     if shape.tools is not None:
         row["tools"] = orjson.Fragment(shape.tools)
     response = entry.response
-    if response is not None:
+    if response is not None and not _is_large(entry, asked):
         row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
         if _is_text(response):
             row["response"] = response.wire_with(row.get("usage"))

@@ -19,6 +19,7 @@ from lmtrace._caching import LITELLM
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._failures import failures
 from lmtrace._keys import canonical
+from lmtrace._large import find
 from lmtrace._parameters import identifier
 from lmtrace._redactor import Redactor
 from lmtrace_replay._cached import CachedAnswer, Step, parsed, serialised
@@ -169,7 +170,7 @@ def is_exact(request: LMRequest) -> bool:
     """Whether the key says all that was asked; an object known by its type's name only could be any of them."""
     if all(map(_is_plain, request.kwargs.values())) and _is_plain(request.messages):
         return True
-    return b'["lossy",true]' not in canonical(request)
+    return not find(canonical(request), b'["lossy",true]')
 
 
 _TEXTS: Final = frozenset({str, int, float, bool, type(None)})
