@@ -43,10 +43,11 @@ def _hit(response: LMResponse, cache_hit: Any) -> LMResponse:
 
 def _from_result(lm: Any, result: Any) -> tuple[LMResponse, str]:
     if is_answer(result.raw):
-        return _hit(_priced(from_litellm(result.raw), result.cost), result.cache_hit), "litellm"
+        response = _detailed(_priced(from_litellm(result.raw), result.cost), result.cost_details)
+        return _hit(response, result.cache_hit), "litellm"
     usage = usage_of(dict(result.usage)) if result.usage else None
     if result.responses:
-        response = _lm15.response(result.responses, usage)
+        response = _lm15.response(result.responses, usage, result.cost_details)
     else:
         response = replace(_from_outputs(lm, result.outputs), usage=usage)
     response = replace(response, model=result.response_model or response.model)
@@ -59,6 +60,13 @@ def _priced(response: LMResponse, cost: Any) -> LMResponse:
     if known is None or response.cost is not None:
         return response
     return replace(response, cost=known, metadata={**(response.metadata or {}), "cost_source": _COST_SOURCE})
+
+
+def _detailed(response: LMResponse, cost_details: Any) -> LMResponse:
+    """The response with how DSPy came to its price."""
+    if not cost_details:
+        return response
+    return replace(response, metadata={**(response.metadata or {}), _lm15.COST_DETAILS: cost_details})
 
 
 def _from_outputs(lm: Any, outputs: Any, seen: Any = None) -> LMResponse:

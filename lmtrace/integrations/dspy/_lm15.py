@@ -22,22 +22,26 @@ from lmtrace._data import (
     LMToolCallPart,
     LMUsage,
 )
-from lmtrace.integrations.dspy import _openai_form
+from lmtrace.integrations.dspy import _lm15_raw, _openai_form
 
 ENGINE: Final = "lm15"
+COST_DETAILS: Final = "cost_details"
+"""How DSPy came to its estimate, as it stands in its history."""
 
 _TAKEN: Final = frozenset({"message", "finish_reason", "logprobs"})
 
 
-def response(responses: Sequence[Any], usage: LMUsage | None) -> LMResponse:
-    """The candidates of one call as one response; `usage` is that of all of them."""
+def response(
+    responses: Sequence[Any], usage: LMUsage | None, cost_details: Mapping[str, Any] | None = None
+) -> LMResponse:
+    """The candidates of one call as one response; `usage` and `cost_details` are those of all of them."""
     first = responses[0]
     return LMResponse(
         model=first.model,
         outputs=[_output(one, first) for one in responses],
         usage=usage,
         response_id=first.id,
-        metadata={"engine": ENGINE},
+        metadata={"engine": ENGINE, COST_DETAILS: cost_details} if cost_details else {"engine": ENGINE},
     )
 
 
@@ -45,12 +49,13 @@ def _output(one: Any, first: Any) -> LMOutput:
     from dspy._vendor.lm15.serde import response_to_dict
 
     reason, data = one.finish_reason, response_to_dict(one)
+    parts = [_part(part) for part in one.message.parts]
     return LMOutput(
-        parts=[_part(part) for part in one.message.parts],
+        parts=parts,
         finish_reason=_openai_form.finish_reason(reason),
         truncated=reason == "length",
         logprobs=_openai_form.logprobs(data.get("logprobs")),
-        provider_data=_rest(data, first) or None,
+        provider_data={**_rest(data, first), **_lm15_raw.kept(one.provider_data, texts(parts))} or None,
     )
 
 
@@ -62,6 +67,11 @@ def _rest(data: Mapping[str, Any], first: Any) -> dict[str, Any]:
         for name, value in data.items()
         if name not in _TAKEN and value not in (None, {}, []) and known.get(name) != value
     }
+
+
+def texts(parts: Sequence[LMPart]) -> list[str | None]:
+    """The text of each part, for raw data that repeats it."""
+    return [part.text if isinstance(part, (LMTextPart, LMReasoningPart)) else None for part in parts]
 
 
 def _part(part: Any) -> LMPart:

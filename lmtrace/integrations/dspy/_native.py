@@ -1,7 +1,4 @@
-"""Recorded answers as what DSPy 3.4 works with: lm15's responses, the result of a call, and chunks for listeners.
-
-Raw provider data of lm15's responses is not recorded, so it is None here; nor are the details of DSPy's price estimate.
-"""
+"""Recorded answers as what DSPy 3.4 works with: lm15's responses, the result of a call, and chunks for listeners."""
 
 from __future__ import annotations
 
@@ -20,7 +17,8 @@ from lmtrace._data import (
     LMTextPart,
     LMToolCallPart,
 )
-from lmtrace.integrations.dspy._lm15 import ENGINE
+from lmtrace.integrations.dspy import _lm15_raw
+from lmtrace.integrations.dspy._lm15 import COST_DETAILS, ENGINE, texts
 from lmtrace.integrations.dspy._openai_form import lm15_logprobs, lm15_reason
 from lmtrace.integrations.dspy._portable import litellm_answer
 
@@ -35,7 +33,9 @@ def call_result(lm: Any, call: Any, request: LMRequest, response: LMResponse) ->
     from dspy.clients.call_result import CallResult, combine
 
     if not (is_native(response) or call.request is not None):
-        return CallResult.legacy(lm, litellm_answer(response, request), kwargs=call.legacy)
+        result = CallResult.legacy(lm, litellm_answer(response, request), kwargs=call.legacy)
+        result.cost_details = _cost_details(response)
+        return result
     wants_logprobs = call.request.config.logprobs is not None if call.request else bool(call.legacy.get("logprobs"))
     results = [
         CallResult.native(one, model_type=lm.model_type, logprobs=wants_logprobs) for one in _responses(response)
@@ -44,8 +44,13 @@ def call_result(lm: Any, call: Any, request: LMRequest, response: LMResponse) ->
     if response.usage is not None and response.usage.details:
         result.usage = dict(response.usage.details)
     result.cost = response.cost
+    result.cost_details = _cost_details(response)
     result.response_model = response.model or result.response_model
     return result
+
+
+def _cost_details(response: LMResponse) -> dict[str, Any]:
+    return dict((response.metadata or {}).get(COST_DETAILS) or {})
 
 
 def _responses(response: LMResponse) -> list[Any]:
@@ -56,7 +61,7 @@ def _responses(response: LMResponse) -> list[Any]:
 
 def _response(response: LMResponse, output: LMOutput) -> dict[str, Any]:
     """The JSON form of one candidate's response."""
-    given = dict(output.provider_data or {}) if is_native(response) else {}
+    given = _lm15_raw.given(dict(output.provider_data or {}), texts(output.parts)) if is_native(response) else {}
     given.setdefault("usage", _usage(response))
     return {
         "id": response.response_id,
