@@ -18,6 +18,7 @@ from typing import Final
 
 from lmtrace_exporters._catalog import Segment, load
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._filter_file import filter_path
 from lmtrace_exporters._layout import Layout, sync_folder, write_whole
 
 _TRIES: Final = 5
@@ -99,6 +100,8 @@ def _attempt(layout: Layout, draft: Path, copy: Copy) -> BackupReport:
             report.journals += 1
     _copy_files([_within(layout, segment) for segment in catalog.segments], layout, made, copy, report)
     report.segments = len(catalog.segments)
+    filters = [filter_path(layout, segment) for segment in catalog.segments]
+    _copy_files([path for path in filters if path.exists()], layout, made, copy, report)
     blobs = [path for path in layout.blobs.glob("*") if "." not in path.name]  # last: no copied row came after them
     _copy_files([*blobs, *layout.quarantine.glob("*")], layout, made, copy, report)
     report.blobs = len(blobs)

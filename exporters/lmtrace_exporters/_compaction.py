@@ -23,6 +23,7 @@ from lmtrace_exporters._batch import Batch, closed_journals, read_batch
 from lmtrace_exporters._catalog import add_segments, change, consume_journals, load
 from lmtrace_exporters._duck import connect
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._filters import refresh_filters
 from lmtrace_exporters._layout import Layout, write_whole
 from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._merge import merge_small
@@ -63,6 +64,8 @@ class CompactionReport:
     """Small segments that became part of larger ones."""
     quarantined: int = 0
     """Rows that were damaged and are in quarantine."""
+    filters: int = 0
+    """Segments of which a search now knows what they do not hold."""
 
 
 def compact(
@@ -135,6 +138,7 @@ class _Compaction:
             self._report.merged = merge_small(connection, self._layout, self._step)
             end_grace(self._layout, load(self._layout), grace_us)
         self._step("deleted")
+        self._report.filters = refresh_filters(self._layout, self._step)
         return self._report
 
     def _tidy(self, connection: duckdb.DuckDBPyConnection, grace_us: int, *, thorough: bool) -> None:

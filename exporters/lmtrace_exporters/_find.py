@@ -1,20 +1,21 @@
 """The newest calls that fit a condition, without looking further back than needed.
 
 Journals come first, then segments from the newest to the oldest, a few at first and twice as many each time: a word that was
-said today is found without opening last month, and one that was never said costs one pass over everything. Sorting the whole
-history for its newest rows would read every column of every file.
+said today is found without opening last month. Of a rare text the filters of the segments say where it cannot be; without
+them, one that was never said costs one pass over everything. Sorting the whole history for its newest rows would read every
+column of every file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lmtrace_exporters._catalog import Segment
-from lmtrace_exporters._rowsql import as_json, segments_sql
+from lmtrace_exporters._rowsql import as_json, empty_sql, parquet_sql, some_rows_sql, union_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,6 +36,8 @@ class Search:
     """Values for the ``?`` in it."""
     count: int
     """How many rows are enough."""
+    rows_of: Callable[[Segment], list[tuple[int, int]] | None] = lambda _: None
+    """Tells the first and last numbers of the rows in a segment that can fit; None stands for all."""
 
     def sql(self, source: str) -> str:
         """Return the query for time and uuid of the newest rows of a source."""
@@ -66,7 +69,7 @@ def newest_that_fit(
         duckdb.Error: the condition is wrong, or a file went away.
     """
     found: list[_Hit] = []
-    for source, newest_later in _sources(journals, segments):
+    for source, newest_later in _sources(journals, segments, search):
         hits = connection.sql(search.sql(source), params=search.params).fetchall()
         found = sorted([*found, *(_Hit(moment, uuid, source) for moment, uuid in hits)], reverse=True)[: search.count]
         if len(found) == search.count and (newest_later is None or found[-1].moment > newest_later):
@@ -99,18 +102,30 @@ def _whole(
     return columns, types, [row[2:] for row in sorted(rows, key=lambda row: row[:2], reverse=True)]
 
 
-def _sources(journals: str, segments: Iterable[tuple[Segment, Path]]) -> Iterator[tuple[str, datetime | None]]:
+def _sources(
+    journals: str, segments: Iterable[tuple[Segment, Path]], search: Search
+) -> Iterator[tuple[str, datetime | None]]:
     """Yield queries for parts of the history, each with the time of the newest row of all later parts."""
     waiting = sorted(segments, key=lambda pair: pair[0].max_us, reverse=True)
     wanted = _FIRST_ROWS
     yield journals, _newest(waiting)
     while waiting:
-        group, rows = [], 0
+        whole: list[Path] = []
+        parts: list[str] = []
+        rows = 0
         while waiting and rows < wanted:
             segment, path = waiting.pop(0)
-            group.append(path)
-            rows += segment.rows
-        yield segments_sql("call", group), _newest(waiting)
+            ranges = search.rows_of(segment)
+            if ranges is None:
+                whole.append(path)
+                rows += segment.rows
+            elif ranges:
+                parts.append(some_rows_sql(path, ranges))
+                rows += sum(last - first + 1 for first, last in ranges)
+        if whole:
+            parts.append(parquet_sql(whole))
+        if parts:
+            yield union_sql([empty_sql("call", json="VARCHAR"), *parts]), _newest(waiting)
         wanted *= 2
 
 

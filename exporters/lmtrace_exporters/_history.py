@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,7 @@ from lmtrace_exporters._rowsql import (
     union_sql,
 )
 from lmtrace_exporters._scan import Scan
+from lmtrace_exporters._search import PLACES, Sieve, Wanted
 from lmtrace_exporters._snapshot import Problem, Snapshot, plain_copy, take_snapshot
 from lmtrace_exporters._views import TEXT_MACRO, VIEWS
 
@@ -173,9 +175,45 @@ class History:
         Raises:
             HistoryQueryError: the condition or a column is wrong.
         """
-        period = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
-        search = Search(columns=columns, where=f"({where}) AND {period}", params=tuple(params), count=count)
-        return self._retried(where, lambda: self._find(search))
+        return self._found(where, Search(columns=columns, where=where, params=tuple(params), count=count))
+
+    def search(
+        self,
+        text: str,
+        *,
+        places: Sequence[str] = tuple(PLACES),
+        regex: bool = False,
+        case: bool = False,
+        where: str = "TRUE",
+        params: Sequence[Any] = (),
+        count: int | None = 20,
+        columns: str = "*",
+    ) -> Fetched:
+        """Return the newest calls that hold a text anywhere, also inside a word, newest first.
+
+        Parts of the history that cannot hold the text are not read where that is known; see `compact`.
+
+        Args:
+            text: what is looked for.
+            places: where: ``"prompt"``, ``"answer"``, ``"error"``.
+            regex: take the text for a regular expression.
+            case: whether upper and lower case differ.
+            where: a further condition on the columns of `calls`.
+            params: values for the ``?`` in it.
+            count: how many rows are enough; None for all.
+            columns: the columns wanted, in SQL.
+
+        Raises:
+            HistoryQueryError: the regular expression, the condition or a column is wrong.
+        """
+        wanted = Wanted(text=text, places=tuple(places), regex=regex, case=case)
+        condition, values = wanted.condition()
+        where, all_params = f"({where}) AND {condition}", (*params, *values)
+        if count is None:
+            query = f"SELECT {columns} FROM calls WHERE {where} ORDER BY timestamp DESC, uuid DESC"
+            return self.fetch(query, all_params)
+        rows_of = Sieve(self._layout, wanted).rows_of
+        return self._found(where, Search(columns=columns, where=where, params=all_params, count=count, rows_of=rows_of))
 
     def call(self, uuid: str) -> dict[str, Any] | None:
         """Return the one call whose uuid begins with `uuid`, payloads over 1 MB included, or None.
@@ -229,6 +267,11 @@ class History:
                     raise explain(error, query, list(COLUMNS["call"])) from error
             self._snapshot = None  # a compaction deleted a file: its rows are in another one by now
         raise AssertionError
+
+    def _found(self, query: str, search: Search) -> Fetched:
+        period = period_sql({"since": _iso(self._since), "until": _iso(self._until)})
+        timely = replace(search, where=f"({search.where}) AND {period}")
+        return self._retried(query, lambda: self._find(timely))
 
     def _find(self, search: Search) -> Fetched:
         connection = self._refreshed()

@@ -44,6 +44,11 @@ class Layout:
         return self.root / "quarantine"
 
     @property
+    def filters(self) -> Path:
+        """The folder of files that say which parts of segments cannot hold a text."""
+        return self.root / "filters"
+
+    @property
     def failures(self) -> Path:
         """The folder of what went wrong in the processes that record."""
         return self.root / "failures"

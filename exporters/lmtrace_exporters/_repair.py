@@ -10,6 +10,7 @@ from lmtrace_exporters._catalog import load
 from lmtrace_exporters._compaction import MEMORY_MB, duckdb_errors
 from lmtrace_exporters._duck import connect
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._filters import refresh_filters
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._rebuild import rebuild_if_needed
@@ -27,6 +28,8 @@ class RebuildReport:
     """Segments that count now."""
     rows: int = 0
     """Rows in them."""
+    filters: int = 0
+    """Segments of which a search now knows what they do not hold, and did not before."""
 
 
 def rebuild_catalog(path: str | os.PathLike[str], *, force: bool = False) -> RebuildReport:
@@ -50,6 +53,7 @@ def rebuild_catalog(path: str | os.PathLike[str], *, force: bool = False) -> Reb
         if held:
             with connect(threads=1, memory_limit=f"{MEMORY_MB}MB") as connection:
                 report.rebuilt = rebuild_if_needed(connection, layout, force=force)
+            report.filters = refresh_filters(layout)
     segments = load(layout).segments
     report.segments, report.rows = len(segments), sum(segment.rows for segment in segments)
     return report

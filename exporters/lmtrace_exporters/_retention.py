@@ -21,6 +21,7 @@ from lmtrace_exporters._blobs_in_use import mentioned
 from lmtrace_exporters._catalog import Catalog, Segment, add_segments, change, load
 from lmtrace_exporters._compaction import GRACE_SECONDS, MEMORY_MB, compact, duckdb_errors
 from lmtrace_exporters._duck import connect
+from lmtrace_exporters._filters import refresh_filters
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._locks import hold_lock
 from lmtrace_exporters._parquet import Plan, new_path, now_us, write_segment
@@ -126,6 +127,7 @@ class _Retention:
             for day in self._decide(connection, load(self._layout), before, max_bytes):
                 self._forget(connection, day)
             end_grace(self._layout, load(self._layout), grace_us)
+            refresh_filters(self._layout, self._step)
             self._step("deleted")
             self._report.blobs = self._sweep_blobs(connection)
             self._step("swept")
@@ -253,7 +255,9 @@ def _live_bytes(layout: Layout, catalog: Catalog) -> int:
     """Return the size of what counts; what only waits for slow readers is as good as gone."""
     files = [path for path in layout.journal.glob("*.jsonl") if path.name not in catalog.consumed]
     total = sum(segment.bytes for segment in catalog.segments)
-    for path in (*files, *layout.blobs.glob("*"), *layout.quarantine.glob("*"), *layout.root.glob("*.sqlite*")):
+    folders = (layout.blobs, layout.filters, layout.quarantine)
+    rest = (path for folder in folders for path in folder.glob("*"))
+    for path in (*files, *rest, *layout.root.glob("*.sqlite*")):
         with suppress(FileNotFoundError):
             total += path.stat().st_size
     return total

@@ -97,6 +97,13 @@ def parquet_sql(files: Iterable[str | os.PathLike[str]]) -> str:
     return f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
 
 
+def some_rows_sql(file: str | os.PathLike[str], ranges: Iterable[tuple[int, int]]) -> str:
+    """Return a query for some rows of a Parquet file, by their first and last numbers; other row groups are not read."""
+    numbers = " OR ".join(f"file_row_number BETWEEN {first} AND {last}" for first, last in ranges)
+    source = f"read_parquet([{quote(file)}], hive_partitioning=false, file_row_number=true)"
+    return f"SELECT * EXCLUDE (file_row_number) FROM {source} WHERE {numbers}"
+
+
 def segments_sql(kind: str, files: Iterable[str | os.PathLike[str]]) -> str:
     """Return a query for the rows of Parquet files, at least one, with all columns of a kind and JSON as text."""
     return union_sql([empty_sql(kind, json="VARCHAR"), parquet_sql(files)])

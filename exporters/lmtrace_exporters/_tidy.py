@@ -58,7 +58,7 @@ def remove_drafts(layout: Layout, grace_us: int) -> None:
     """Remove what processes that died had begun to write under another name, and old notes of their troubles."""
     remove_old(layout)
     limit = time.time() - grace_us / 1_000_000
-    for folder in (layout.root, layout.journal, layout.blobs, layout.quarantine):
+    for folder in (layout.root, layout.journal, layout.blobs, layout.filters, layout.quarantine):
         for path in folder.glob("*.tmp"):
             with suppress(FileNotFoundError):
                 if path.is_file() and path.stat().st_mtime <= limit and _is_left(path):

@@ -17,6 +17,7 @@ from lmtrace_exporters._blobs_in_use import mentioned
 from lmtrace_exporters._catalog import Segment, load
 from lmtrace_exporters._compaction import duckdb_errors
 from lmtrace_exporters._duck import connect
+from lmtrace_exporters._filter_file import Filter, Flaw, examine, filter_path
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._quarantine import reports
 from lmtrace_exporters._scan import rescan
@@ -33,6 +34,8 @@ class VerifyReport:
     """Journals whose lines were compared with their checksums."""
     blobs: int = 0
     """Payloads whose hash was compared with their name."""
+    filters: int = 0
+    """Filters of segments, by which a search knows what not to read, whose checksum was compared."""
     rows: int = 0
     """Rows in intact files and lines."""
     bytes: int = 0
@@ -65,6 +68,7 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
     live = [path for path in journals if path.name not in catalog.consumed]
     intact = [journal for journal in live if _is_intact(report, journal)]
     sound = [segment for segment in catalog.segments if _is_sound(report, layout, segment)]
+    _check_filters(report, layout, sound)
     _check_blobs(report, layout, sound, intact)
     return report
 
@@ -98,6 +102,17 @@ def _is_sound(report: VerifyReport, layout: Layout, segment: Segment) -> bool:
     report.rows += segment.rows
     report.bytes += segment.bytes
     return True
+
+
+def _check_filters(report: VerifyReport, layout: Layout, segments: Iterable[Segment]) -> None:
+    for segment in segments:
+        path, flaw = filter_path(layout, segment), examine(layout, segment)
+        if isinstance(flaw, Filter):
+            report.filters += 1
+            report.bytes += path.stat().st_size
+        elif flaw not in (Flaw.MISSING, Flaw.NEWER):
+            reason = f"{flaw.value}; searches do without it, and `lmtrace compact` makes it again"
+            report.problems.append(Problem(f"{layout.filters.name}/{path.name}", reason))
 
 
 _MISSING = "is missing"

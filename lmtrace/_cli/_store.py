@@ -133,6 +133,24 @@ def calls(
     return found[::-1]
 
 
+def holding(history: History, filters: Filters, limit: int, wanted: str, **how: Any) -> list[Row]:
+    """The newest calls that fit `filters` and hold a text, oldest first; `how` is for `History.search`.
+
+    Raises:
+        Failure: the text is no regular expression, or none fits because a filter names what the store does not have.
+    """
+    from lmtrace_exporters import HistoryQueryError
+
+    condition, values = filters.sql()
+    try:
+        found = _dictionaries(history.search(wanted, where=condition, params=values, count=limit or None, **how))
+    except HistoryQueryError as error:
+        raise UsageFailure(str(error)) from None
+    if not found:
+        check_names(history, filters)
+    return found[::-1]
+
+
 def check_names(history: History, filters: Filters) -> None:
     """Raise a failure that names the nearest valid ones when a filter's model, run, trace or scope does not exist."""
     for name, value, only, columns in (

@@ -38,4 +38,5 @@ def command(*, thorough: bool, as_json: bool, store: Path | None) -> None:
     )
     merged = f", {plural(report.merged, 'small segment')} merged" if report.merged else ""
     damaged = f", {plural(report.quarantined, 'damaged row')} in quarantine" if report.quarantined else ""
-    click.echo(done + merged + damaged)
+    filters = f", {plural(report.filters, 'filter')} for searches" if report.filters else ""
+    click.echo(done + merged + damaged + filters)

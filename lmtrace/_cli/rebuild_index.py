@@ -19,7 +19,7 @@ from lmtrace._cli._text import plural
 @json_option
 @store_option
 def command(*, force: bool, as_json: bool, store: Path | None) -> None:
-    """Make a lost or damaged catalog again from the segments, and the cache's index from the rows; no row is touched."""
+    """Make a lost or damaged catalog again from the segments, and what searches and the cache derive; no row is touched."""
     path = existing_store(store)
     from lmtrace_exporters import StoreError, rebuild_catalog
 
@@ -35,6 +35,8 @@ def command(*, force: bool, as_json: bool, store: Path | None) -> None:
     else:
         found = f"{plural(report.segments, 'segment')}, {plural(report.rows, 'row')}"
         click.echo(f"{'made again' if report.rebuilt else 'sound, left as it is'}: {found}")
+        if report.filters:
+            click.echo(f"made for searches: {plural(report.filters, 'filter')}")
         if answers is not None:
             click.echo(f"the cache's index has {plural(answers, 'answer')}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,22 +12,18 @@ from lmtrace._cli._fail import NotFoundFailure, UsageFailure
 from lmtrace._cli._filters import Filters, filter_options, json_option, limit_option, store_option
 from lmtrace._cli._print import console, note, print_json, text
 from lmtrace._cli._rows import SHOWN, called_tools, error_line, price, short_model
-from lmtrace._cli._store import Row, calls, opened
+from lmtrace._cli._store import Row, holding, opened
 from lmtrace._cli._text import message_text, moment, one_line, short_id
 
 AROUND = 60
 """Characters shown on either side of what was found."""
 
-_COLUMNS = {
-    "prompt": ("messages::VARCHAR", "prompt"),
-    "answer": ("outputs::VARCHAR",),
-    "error": ("error_type", "error_message"),
-}
+_PLACES = ("prompt", "answer", "error")
 
 
 @click.command("search")
 @click.argument("wanted", metavar="TEXT")
-@click.option("--in", "places", type=click.Choice(list(_COLUMNS)), multiple=True, help="Look only there; repeatable.")
+@click.option("--in", "places", type=click.Choice(_PLACES), multiple=True, help="Look only there; repeatable.")
 @click.option("-E", "--regex", is_flag=True, help="TEXT is a regular expression.")
 @click.option("-c", "--case", is_flag=True, help="Upper and lower case differ.")
 @limit_option(20)
@@ -48,10 +43,10 @@ def command(
 ) -> None:
     """Find calls by what was said in them, the newest at the end."""
     pattern = _pattern(wanted, regex=regex, case=case)
-    chosen = places or tuple(_COLUMNS)
-    where, params = _condition(wanted, chosen, regex=regex, case=case)
+    chosen = places or _PLACES
     with opened(store, filters) as history:
-        found = calls(history, filters, limit, where=where, params=params, columns="*" if as_json else SHOWN)
+        how = {"places": chosen, "regex": regex, "case": case, "columns": "*" if as_json else SHOWN}
+        found = holding(history, filters, limit, wanted, **how)
     if not found:
         raise NotFoundFailure(f"no call holds {wanted!r} in its {', '.join(chosen)}")
     if as_json:
@@ -68,21 +63,6 @@ def _pattern(wanted: str, *, regex: bool, case: bool) -> re.Pattern[str]:
         return re.compile(wanted if regex else re.escape(wanted), 0 if case else re.IGNORECASE)
     except re.error as error:
         raise UsageFailure(f"{wanted!r} is no regular expression: {error}") from None
-
-
-def _condition(wanted: str, places: tuple[str, ...], *, regex: bool, case: bool) -> tuple[str, list[Any]]:
-    columns = [column for place in places for column in _COLUMNS[place]]
-    if case and not regex:
-        terms = [f"contains({column}, ?)" for column in columns]
-    else:  # without regard to case a regular expression is faster than lower(), and much faster than ILIKE
-        flags = ("" if case else "i") + ("" if regex else "l")
-        terms = [f"regexp_matches({column}, ?, '{flags}')" for column in columns]
-    return f"({' OR '.join(terms)})", [_as_stored(wanted, column, regex=regex) for column in columns]
-
-
-def _as_stored(wanted: str, column: str, *, regex: bool) -> str:
-    """The text as it stands inside a JSON document; a regular expression is taken as it is."""
-    return json.dumps(wanted, ensure_ascii=False)[1:-1] if column.endswith("::VARCHAR") and not regex else wanted
 
 
 def _print_hit(row: Row, pattern: re.Pattern[str], places: tuple[str, ...]) -> None:

@@ -40,7 +40,7 @@ def command(context: click.Context, *, as_json: bool, store: Path | None) -> Non
     report.problems += _of_index(path)
     problems = [{"path": problem.path, "reason": problem.reason} for problem in report.problems]
     if as_json:
-        names = ("segments", "journals", "blobs", "rows", "bytes")
+        names = ("segments", "journals", "blobs", "filters", "rows", "bytes")
         print_json([{name: getattr(report, name) for name in names} | {"problems": problems}])
     else:
         for problem in report.problems:
