@@ -25,6 +25,7 @@ cli = LazyGroup(
         "tail": "The newest calls, and with -f those that follow.",
         "search": "Calls whose prompt, answer or error holds a text.",
         "cost": "Money and tokens, by model, prompt, run, day …",
+        "candidates": "What a run evaluated, by score, and what each candidate cost.",
         "diff": "Two runs, calls or rollouts, word by word, and what the difference cost.",
         "sql": "Ask the history in SQL.",
         "cassette": "Recorded answers in files, for tests: create, ls, stat, check, prune, merge, rekey.",

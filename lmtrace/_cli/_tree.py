@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lmtrace import _semconv as names
 from lmtrace._cli._print import console, text
 from lmtrace._cli._rows import answered, asked, price, short_model
 from lmtrace._cli._text import duration, one_line, plural, short_id, tokens, total_money
@@ -86,7 +87,8 @@ def _call_label(row: Row) -> Text:
 def _span_label(node: Node) -> Text:
     row, below = node.row, list(node.calls())
     line = text(one_line(row["name"], 100), "bold red" if row["error_type"] else "bold")
-    facts = [duration(row["duration_ms"])]
+    score = (row["attributes"] or {}).get(names.EVALUATION_SCORE)
+    facts = [*([] if score is None else [f"score {score:g}"]), duration(row["duration_ms"])]
     if below:
         facts += [plural(len(below), "call"), money_of(below)]
     if row["error_type"]:

@@ -9,8 +9,10 @@ from typing import Any
 
 import dspy
 import pytest
+from click.testing import CliRunner
 
 import lmtrace
+from lmtrace._cli import cli
 from lmtrace.testing import LoopbackProvider
 
 
@@ -245,3 +247,27 @@ def test_a_parallel_program(lm: Any, captured: Any) -> None:
     assert (run.candidates[0].calls, run.candidates[0].examples) == (6, 2)
     assert sum(row["span_kind"] == "example" for row in captured.span_rows) == 2
     assert len({row["example_id"] for row in captured.rows}) == 2
+
+
+def test_on_the_terminal(lm: Any, provider: LoopbackProvider, instrumented: None) -> None:
+    """`lmtrace candidates` ranks those of a run; ``RUN#N`` is one of them with its examples, the worst first."""
+    answering(provider)
+    good, bad = dspy.Predict("question -> answer"), dspy.Predict("question -> answer")
+    bad.signature = bad.signature.with_instructions("Be wrong.")
+    with lmtrace.run("r"):
+        evaluated(bad, metric=lambda *_: 0.0, count=2)
+        evaluated(good, metric=lambda example, *_: 0.5 + (example.question == "q0"), count=2)
+    lmtrace.flush(5)
+    table = CliRunner().invoke(cli, ["candidates"])
+    assert table.exit_code == 0, table.output
+    header, *lines = table.stdout.splitlines()
+    assert header.split()[:3] == ["#", "score", "failed"]
+    assert [line.split()[:2] for line in lines] == [["2", "100.00"], ["1", "0.00"]]
+    told = [json.loads(line) for line in CliRunner().invoke(cli, ["candidates", "r", "--json"]).stdout.splitlines()]
+    assert [(row["place"], row["score"], row["calls"]) for row in told] == [(2, 100.0, 2), (1, 0.0, 2)]
+    one = CliRunner().invoke(cli, ["candidates", "r#2"]).stdout
+    assert one.startswith("r#2 score 100\n")
+    assert [line.split()[:2] for line in one.splitlines()[-2:]] == [["1", "0.5"], ["0", "1.5"]]
+    assert "Be wrong." in CliRunner().invoke(cli, ["candidates", "r#1"]).stdout
+    assert CliRunner().invoke(cli, ["candidates", "r#3"]).exit_code == 1
+    assert "score 100" in CliRunner().invoke(cli, ["show", "r"]).stdout
