@@ -157,10 +157,10 @@ class Recorder:
             )  # fmt: skip
         return self._rowless
 
-    def export(self, record: Record) -> None:
-        """Give a record to every exporter; one that fails does not keep the others from it."""
+    def export(self, *records: Record) -> None:
+        """Give records to every exporter; one that fails does not keep the others from them."""
         for exporter in self.exporters:
             try:
-                exporter.export((record,))
+                exporter.export(records)
             except Exception as failure:
                 failures.note(f"exporting to {type(exporter).__name__}", failure, " `lmtrace doctor` tells more.")

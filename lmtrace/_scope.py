@@ -19,13 +19,62 @@ from lmtrace._entry import RunInfo
 if TYPE_CHECKING:
     from lmtrace._redactor import Redactor
     from lmtrace._runs import Run
+    from lmtrace._steps import Step
 
 _run: ContextVar[Run | None] = ContextVar("lmtrace.run", default=None)
-_modules: ContextVar[tuple[tuple[Any, str], ...]] = ContextVar("lmtrace.modules", default=())
 _active: list[Run] = []
 
 _NOTHING: Final[Mapping[str, str]] = {}
-_details: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.details", default=_NOTHING)
+
+
+class Place:
+    """Where in a program code runs. Immutable, but for its step; one object, because the context is looked at in each call."""
+
+    __slots__ = ("details", "modules", "running", "scope", "step")
+
+    def __init__(
+        self,
+        modules: tuple[Any, ...] = (),
+        scope: str | None = None,
+        details: Mapping[str, str] = _NOTHING,
+        running: tuple[Any, ...] = (),
+        step: Step | None = None,
+    ) -> None:
+        self.modules = modules
+        """The modules around, outermost first."""
+        self.scope = scope
+        """Their names, as ``Program.predictor``, or None."""
+        self.details = details
+        """What the framework around says of the calls made here: columns of their rows."""
+        self.running = running
+        """What is at work here and opens no second step."""
+        self.step = step
+        """The innermost step of a module."""
+
+    def inside(self, module: Any, name: str) -> Place:
+        """The place in a module."""
+        scope = name if self.scope is None else f"{self.scope}.{name}"
+        return Place((*self.modules, module), scope, self.details, self.running, self.step)
+
+    def detailed(self, more: Mapping[str, str]) -> Place:
+        """The same place with more said about its calls."""
+        return Place(self.modules, self.scope, {**self.details, **more}, self.running, self.step)
+
+    def within(self, work: Any) -> Place:
+        """The place in a piece of work."""
+        return Place(self.modules, self.scope, self.details, (*self.running, work), self.step)
+
+
+_place: ContextVar[Place] = ContextVar("lmtrace.place", default=Place())  # noqa: B039 - an empty one, never changed
+
+place: Final = _place.get
+"""Where the calling code runs."""
+
+enter: Final = _place.set
+"""Say that the calling code runs in another place; returns what `leave` needs."""
+
+leave: Final = _place.reset
+"""Undo `enter`."""
 
 
 def current_run() -> Run | None:
@@ -83,34 +132,34 @@ def caller_module(module: Any, name: str | None = None) -> Iterator[None]:
         name: What to call it; its `name` attribute or class name by default.
     """
     label = name or getattr(module, "name", None) or type(module).__name__
-    token = _modules.set((*_modules.get(), (module, str(label))))
+    token = enter(place().inside(module, str(label)))
     try:
         yield
     finally:
-        _modules.reset(token)
+        leave(token)
 
 
 def caller_modules() -> tuple[Any, ...]:
     """The modules of the enclosing `caller_module` blocks, outermost first."""
-    return tuple(module for module, _ in _modules.get())
+    return place().modules
 
 
 def details() -> Mapping[str, str]:
     """What the framework around says of the calls made here: `adapter` and `signature`, columns of their rows."""
-    return _details.get()
+    return place().details
 
 
 @contextmanager
 def detailed(**more: str) -> Iterator[None]:
     """Say more about the LM calls of this block."""
-    token = _details.set({**_details.get(), **more})
+    token = enter(place().detailed(more))
     try:
         yield
     finally:
-        _details.reset(token)
+        leave(token)
 
 
-_carried: Final[list[ContextVar[Any]]] = [_run, _modules, _details]
+_carried: Final[list[ContextVar[Any]]] = [_run, _place]
 
 
 def carry(variable: ContextVar[Any]) -> None:
@@ -119,7 +168,7 @@ def carry(variable: ContextVar[Any]) -> None:
 
 
 class Carried:
-    """The run, the modules and the details of the place where it was made, to be entered by a worker thread."""
+    """The run and the place of the code that made it, to be entered by a worker thread."""
 
     def __init__(self) -> None:
         self._variables: Final[tuple[tuple[ContextVar[Any], Any], ...]] = tuple(
@@ -139,5 +188,4 @@ class Carried:
 
 def scope() -> str | None:
     """The module path of the caller, as ``Program.predictor``, or None."""
-    modules = _modules.get()
-    return ".".join(name for _, name in modules) if modules else None
+    return place().scope

@@ -2,11 +2,16 @@
 
 Modules, adapters, tools, evaluations and compilations are steps. Like the record of a call, a step never raises into the
 program: what fails in here is counted, and the program goes on. Sync and async code enter and leave it alike.
+
+There are more steps than calls, so a step costs as little as it can. The rows of small ones (`Step.folds`) are written
+together with that of the module around them: writing is dear, and code that runs three times in a row is quicker than
+code that runs three times between other code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -26,8 +31,12 @@ from lmtrace._rows import add_run, customised, span_columns
 
 if TYPE_CHECKING:
     from lmtrace._recorder import Recorder
+    from lmtrace._redactor import Redactor
+    from lmtrace._scope import Place
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_SHOWN: Final = (names.STEP_INPUTS, names.STEP_OUTPUTS)
+_MOST_HELD: Final = 16
 
 
 class Step:
@@ -40,11 +49,15 @@ class Step:
         span_kind: The kind of the OpenTelemetry span.
         inputs: Gives what it was asked to do, as anything `lmtrace._wire` can write; called where content is kept.
         content_names: The attributes that show inputs and outputs on spans, where content is wanted there.
+        place: Where the code inside runs, if not where the step begins.
+        holds: Whether it is one whose row takes those of small steps along.
+        folds: Whether it is a small one.
     """
 
     __slots__ = (
-        "_attributes", "_content_names", "_inputs", "_kind", "_name", "_outputs", "_parent", "_recorder", "_run",
-        "_scope", "_span", "_span_kind", "_start_ns", "_start_perf", "_texts", "_token", "duration_ms",
+        "_attributes", "_content_names", "_error", "_folds", "_held", "_inputs", "_inputs_text", "_kind", "_left", "_name",
+        "_outputs", "_outputs_text", "_parent", "_recorder", "_run", "_scope", "_span", "_span_kind", "_start_ns",
+        "_start_perf", "_thread", "_token", "duration_ms", "place",
     )  # fmt: skip
 
     def __init__(
@@ -55,21 +68,31 @@ class Step:
         *,
         span_kind: SpanKind = SpanKind.INTERNAL,
         inputs: Callable[[], Any] | None = None,
-        content_names: tuple[str, str] = (names.STEP_INPUTS, names.STEP_OUTPUTS),
+        content_names: tuple[str, str] = _SHOWN,
+        place: Place | None = None,
+        holds: bool = False,
+        folds: bool = False,
     ) -> None:
         self._name = name
         self._kind = kind
-        self._attributes = dict(attributes)
+        self._attributes = attributes
         self._span_kind = span_kind
         self._inputs = inputs
         self._content_names = content_names
-        self._outputs: Any = None
-        self._texts: dict[str, bytes] = {}
+        self.place = place
+        """Where the code inside runs, if not where the step begins."""
+        self._folds = folds
+        self._held: list[Step] | None = [] if holds else None
+        self._outputs: Callable[[], Any] | None = None
+        self._inputs_text: bytes | None = None
+        self._outputs_text: bytes | None = None
+        self._error: BaseException | None = None
         self._span: Span = INVALID_SPAN
         self._parent: SpanContext = INVALID_SPAN_CONTEXT
         self._run: RunInfo | None = None
         self._scope: str | None = None
         self._token: Any = None
+        self._left: Any = None
         self.duration_ms = 0.0
         """How long it took, when it is over."""
 
@@ -87,14 +110,15 @@ class Step:
             failures.note("opening a step", error)
         return self
 
-    def note(self, outputs: Any, attributes: Mapping[str, Any] = _NOTHING) -> None:
-        """Keep what came of it."""
+    def note(self, outputs: Callable[[], Any] | None, attributes: Mapping[str, Any] = _NOTHING) -> None:
+        """Keep what came of it: `outputs` gives it, and is called where content is kept."""
         self._outputs = outputs
-        self.add(attributes)
+        if attributes:
+            self.add(attributes)
 
     def add(self, attributes: Mapping[str, Any]) -> None:
         """Say more about it; no content."""
-        self._attributes.update(attributes)
+        self._attributes = {**self._attributes, **attributes}
         try:
             self._span.set_attributes(attributes)
         except Exception as error:
@@ -123,6 +147,11 @@ class Step:
     ) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
+        if self._left is not None:
+            _scope.leave(self._left)
+        place, self.place = self.place, None
+        if place is not None and place.step is self:
+            place.step = None
         try:
             self._close(self._recorder, error)
         except Exception as failure:
@@ -131,9 +160,17 @@ class Step:
     # --- opening ---------------------------------------------------------------------------------------------------
 
     def _open(self, recorder: Recorder) -> None:
+        place = self.place
+        if place is None:
+            self._scope = _scope.place().scope
+        else:
+            self._scope = place.scope
+            if self._held is not None:
+                self._thread = threading.get_ident()
+                place.step = self
+            self._left = _scope.enter(place)
         run = _scope.current_run()
         self._run = run.info if run is not None else recorder.process_run
-        self._scope = _scope.scope()
         here = otel_context.get_current()
         parent = trace.get_current_span(here).get_span_context()
         if run is not None and not parent.is_valid:
@@ -142,10 +179,10 @@ class Step:
         span = recorder.tracer.start_span(
             self._name, here, self._span_kind, self._start_attributes(), start_time=self._start_ns
         )
-        self._span = span if has_identity(span, parent) else local_span(parent)
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, here))
+        self._span = span = span if has_identity(span, parent) else local_span(parent)
+        self._token = otel_context.attach(trace.set_span_in_context(span, here))
         if self._inputs is not None and _keeps_content(recorder):
-            self._texts["inputs"] = _wire.dumps(self._inputs())
+            self._inputs_text = _wire.dumps(self._inputs())
 
     def _start_attributes(self) -> dict[str, Any]:
         attributes = {**self._attributes}
@@ -160,16 +197,37 @@ class Step:
 
     def _close(self, recorder: Recorder, error: BaseException | None) -> None:
         duration_ms = self.duration_ms = (recorder.clock.perf_ns() - self._start_perf) / 1e6
+        self._error = error
         if self._outputs is not None and _keeps_content(recorder):
-            self._texts["outputs"] = _wire.dumps(self._outputs)
+            self._outputs_text = _wire.dumps(self._outputs())
         try:
             if recorder.keep_rows:
-                recorder.export(new_record("span", self._line(recorder, duration_ms, error)))
+                self._write(recorder)
         finally:
             self._end_span(recorder, duration_ms, error)
 
-    def _line(self, recorder: Recorder, duration_ms: float, error: BaseException | None) -> bytes:
-        row = span_columns(self._span.get_span_context(), self._parent, self._start_ns, duration_ms, error)
+    def _write(self, recorder: Recorder) -> None:
+        if self._folds:
+            around = _scope.place().step
+            if around is not None and around._hold(self):
+                return
+        held, self._held = self._held, None
+        _export(recorder, [*held, self] if held else (self,))
+
+    def _hold(self, inner: Step) -> bool:
+        """Take the row of a small step, to be written with this one's; refuse if that might be too late or in a race."""
+        held = self._held
+        if held is None or inner._recorder is not self._recorder or self._thread != threading.get_ident():
+            return False
+        held.append(inner)
+        if len(held) >= _MOST_HELD:
+            self._held = []
+            _export(self._recorder, held)
+        return True
+
+    def _line(self, recorder: Recorder) -> bytes:
+        error, self._error = self._error, None  # which holds the frames of the program
+        row = span_columns(self._span.get_span_context(), self._parent, self._start_ns, self.duration_ms, error)
         row["name"] = self._name
         row["span_kind"] = self._kind
         if self._scope is not None:
@@ -179,9 +237,11 @@ class Step:
         if self._run is not None:
             add_run(row, self._run)
         if recorder.keep_content:
-            row |= {name: orjson.Fragment(text) for name, text in self._texts.items()}
-        line = recorder.redactor.line(orjson.dumps(row, _wire.tagged, _wire.OPTIONS), _NOTHING)
-        return customised(line, recorder.redactor) if recorder.redactor.custom else line
+            if self._inputs_text is not None:
+                row["inputs"] = orjson.Fragment(self._inputs_text)
+            if self._outputs_text is not None:
+                row["outputs"] = orjson.Fragment(self._outputs_text)
+        return orjson.dumps(row, _wire.tagged, _wire.OPTIONS)
 
     def _end_span(self, recorder: Recorder, duration_ms: float, error: BaseException | None) -> None:
         span = self._span
@@ -197,13 +257,29 @@ class Step:
 
     def _content(self, recorder: Recorder) -> dict[str, str]:
         """Inputs and outputs as JSON texts, redacted and cut."""
-        shown = zip(("inputs", "outputs"), self._content_names, strict=True)
+        shown = zip(self._content_names, (self._inputs_text, self._outputs_text), strict=True)
         return {
-            attribute: encode([recorder.redactor.data(self._texts[name], _NOTHING)])[0][1:-1]
-            for name, attribute in shown
-            if name in self._texts
+            attribute: encode([recorder.redactor.data(text, _NOTHING)])[0][1:-1]
+            for attribute, text in shown
+            if text is not None
         }
 
 
 def _keeps_content(recorder: Recorder) -> bool:
     return (recorder.keep_rows and recorder.keep_content) or recorder.settings.content in names.SPAN_CONTENT
+
+
+def _export(recorder: Recorder, steps: Iterable[Step]) -> None:
+    """Write the rows of finished steps."""
+    lines, redactor = [step._line(recorder) for step in steps], recorder.redactor
+    if len(lines) == 1 or redactor.custom or _holds_secrets(lines, redactor):
+        lines = [redactor.line(line, _NOTHING) for line in lines]
+    if redactor.custom:
+        lines = [customised(line, redactor) for line in lines]
+    recorder.export(*[new_record("span", line) for line in lines])
+
+
+def _holds_secrets(lines: list[bytes], redactor: Redactor) -> bool:
+    """Whether any of them does, found out in one search."""
+    together = b'{"rows":[' + b",".join(lines) + b"]}"
+    return redactor.line(together, _NOTHING) is not together

@@ -86,17 +86,28 @@ def tagged(value: Any) -> Any:
     return _encode_object(value, 0, ())
 
 
-def has_odd_float(value: Any, depth: int = 0) -> bool:
-    """Whether a NaN or an infinity is anywhere inside."""
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if depth > DEEPEST:
-        return True
-    if isinstance(value, dict):
-        return any(has_odd_float(item, depth + 1) for item in list(value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(has_odd_float(item, depth + 1) for item in value)
-    return isinstance(value, Enum) and has_odd_float(value.value, depth + 1)
+def has_odd_float(value: Any) -> bool:
+    """Whether a NaN or an infinity is anywhere inside, or something so deep that nobody looks."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        deeper: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is str or item is None or kind is int or kind is bool:
+                continue
+            if isinstance(item, float):
+                if not math.isfinite(item):
+                    return True
+            elif isinstance(item, dict):
+                deeper += list(item.values())
+            elif isinstance(item, (list, tuple)):
+                deeper += item
+            elif isinstance(item, Enum):
+                deeper.append(item.value)
+        if not deeper:
+            return False
+        level = deeper
+    return True
 
 
 def _encode(value: Any, depth: int, above: tuple[int, ...]) -> Any:

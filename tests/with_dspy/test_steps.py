@@ -175,3 +175,51 @@ def test_an_adapter_defined_later(lm: Any, captured: Any) -> None:
         dspy.Predict("question -> answer")(question="why")
     assert [name for _, name in tree(captured)].count("Mine.format") == 1
     assert captured.rows[0]["adapter"] == "Mine"
+
+
+def test_rows_of_adapters(lm: Any, captured: Any, call: Any) -> None:
+    """The steps of an adapter are stored below the module they belong to, of each module its own."""
+    call(RAG(), question="What is the capital of France?")
+    rows = {row["span_id"]: row for row in captured.span_rows}
+    places = [
+        (rows[row["parent_span_id"]]["name"], row["name"]) for row in rows.values() if "ChatAdapter" in row["name"]
+    ]
+    assert sorted(places) == [
+        ("RAG.answer.predict", "ChatAdapter.format"),
+        ("RAG.answer.predict", "ChatAdapter.parse"),
+        ("RAG.query", "ChatAdapter.format"),
+        ("RAG.query", "ChatAdapter.parse"),
+    ]
+
+
+def test_an_adapter_without_a_module(captured: Any) -> None:
+    """A step that no module is around of is stored when it is over."""
+    messages = dspy.ChatAdapter().format(dspy.Signature("question -> answer"), [], {"question": "why"})
+    assert messages
+    assert [row["name"] for row in captured.span_rows] == ["ChatAdapter.format"]
+
+
+def test_an_adapter_after_its_module(lm: Any, captured: Any) -> None:
+    """A step that outlives the module it was begun in, in another thread or task, is stored as well."""
+
+    class Early(dspy.Module):
+        async def aforward(self, question: str) -> Any:
+            async def late() -> None:
+                await asyncio.sleep(0)
+                dspy.ChatAdapter().format(dspy.Signature("question -> answer"), [], {"question": question})
+
+            return asyncio.create_task(late())
+
+    async def program() -> None:
+        await (await Early().acall(question="why"))
+
+    asyncio.run(program())
+    assert sorted(row["name"] for row in captured.span_rows) == ["ChatAdapter.format", "invoke_workflow Early"]
+
+
+def test_secrets_in_steps(lm: Any, captured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential of the environment is in no row, whichever of the rows that are written together would have it."""
+    monkeypatch.setenv("SERVICE_API_KEY", "a-very-private-text")
+    dspy.Predict("question -> answer")(question="a-very-private-text")
+    assert {row["span_kind"] for row in captured.span_rows} == {"module", "adapter"}
+    assert "private" not in str(captured.span_rows)

@@ -14,8 +14,6 @@ from lmtrace.integrations.litellm._usage import usage_of, valid_cost
 
 ENGINE: Final = names.DSPY_ENGINE
 
-_COST_SOURCE: Final = "dspy"
-
 
 def read(lm: Any, seen: Any, outputs: Any) -> tuple[LMResponse, str]:
     """The response of a call, and the engine that made it: ``litellm``, ``lm15`` or ``custom``.
@@ -25,14 +23,14 @@ def read(lm: Any, seen: Any, outputs: Any) -> tuple[LMResponse, str]:
         seen: What passed on the way: LiteLLM's object, or DSPy's own result.
         outputs: What the call returned.
     """
+    if hasattr(seen, "response_model") and hasattr(seen, "outputs"):  # DSPy 3.4's CallResult
+        return _from_result(lm, seen)
     if hasattr(seen, "to_legacy_outputs"):  # DSPy 3.3's typed answer
         seen, outputs = seen.provider_response or seen, seen.to_legacy_outputs()
     if seen is None:
         return _from_outputs(lm, outputs), "custom"
     if is_answer(seen):
         return _hit(from_litellm(seen), getattr(seen, "cache_hit", False)), "litellm"
-    if hasattr(seen, "response_model") and hasattr(seen, "outputs"):  # DSPy 3.4's CallResult
-        return _from_result(lm, seen)
     return _from_outputs(lm, outputs, seen), "custom"
 
 
@@ -42,16 +40,15 @@ def _hit(response: LMResponse, cache_hit: Any) -> LMResponse:
 
 
 def _from_result(lm: Any, result: Any) -> tuple[LMResponse, str]:
-    if is_answer(result.raw):
+    if not result.responses and is_answer(result.raw):
         response = _detailed(_priced(from_litellm(result.raw), result.cost), result.cost_details)
         return _hit(response, result.cache_hit), "litellm"
     usage = usage_of(dict(result.usage)) if result.usage else None
     if result.responses:
-        response = _lm15.response(result.responses, usage, result.cost_details)
-    else:
-        response = replace(_from_outputs(lm, result.outputs), usage=usage)
-    response = replace(response, model=result.response_model or response.model)
-    return _hit(_priced(response, result.cost), result.cache_hit), "lm15" if result.responses else "custom"
+        return _lm15.response(result, usage), "lm15"
+    response = _from_outputs(lm, result.outputs)
+    response = replace(response, usage=usage, model=result.response_model or response.model)
+    return _hit(_priced(response, result.cost), result.cache_hit), "custom"
 
 
 def _priced(response: LMResponse, cost: Any) -> LMResponse:
@@ -59,7 +56,7 @@ def _priced(response: LMResponse, cost: Any) -> LMResponse:
     known = valid_cost(cost)
     if known is None or response.cost is not None:
         return response
-    return replace(response, cost=known, metadata={**(response.metadata or {}), "cost_source": _COST_SOURCE})
+    return replace(response, cost=known, metadata={**(response.metadata or {}), "cost_source": _lm15.COST_SOURCE})
 
 
 def _detailed(response: LMResponse, cost_details: Any) -> LMResponse:

@@ -94,7 +94,7 @@ class Evaluating:
         scores = _scores(results, self.evaluation) if isinstance(results, list) else ()
         self._known.update(score=score, scores=scores)
         if score is not None:
-            self.step.note({"score": score, "scores": list(scores)}, {names.EVALUATION_SCORE: score})
+            self.step.note(lambda: {"score": score, "scores": list(scores)}, {names.EVALUATION_SCORE: score})
             self.step.tell(names.EVALUATION_EVENT, {names.EVALUATION_NAME: self.metric, names.EVALUATION_SCORE: score})
 
     def __exit__(
@@ -240,14 +240,13 @@ class ExampleStep:
     def _note(self, prediction: Any, score: Any) -> None:
         told = prediction[0] if type(prediction) is tuple and prediction else prediction  # GEPA adds the trace
         number, feedback = number_of(score), getattr(score, "feedback", None)
-        outputs = {"prediction": plain(told), "score": plain(score)}
         attributes: dict[str, Any] = {names.EVALUATION_NAME: self._metric}
         if number is not None:
             attributes[names.EVALUATION_SCORE] = number
         if type(score) is bool:
             attributes[names.EVALUATION_LABEL] = "pass" if score else "fail"
         explanation = {names.EVALUATION_EXPLANATION: feedback} if isinstance(feedback, str) else {}
-        self._step.note(outputs, attributes)
+        self._step.note(lambda: {"prediction": plain(told), "score": plain(score)}, attributes)
         self._step.tell(names.EVALUATION_EVENT, attributes, explanation)
 
     def __exit__(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from lmtrace._data import (
@@ -23,39 +25,61 @@ from lmtrace._data import (
     LMUsage,
 )
 from lmtrace.integrations.dspy import _lm15_raw, _openai_form
+from lmtrace.integrations.litellm._usage import valid_cost
 
 ENGINE: Final = "lm15"
+COST_SOURCE: Final = "dspy"
 COST_DETAILS: Final = "cost_details"
 """How DSPy came to its estimate, as it stands in its history."""
 
 _TAKEN: Final = frozenset({"message", "finish_reason", "logprobs"})
 
 
-def response(
-    responses: Sequence[Any], usage: LMUsage | None, cost_details: Mapping[str, Any] | None = None
-) -> LMResponse:
-    """The candidates of one call as one response; `usage` and `cost_details` are those of all of them."""
-    first = responses[0]
+_KNOWN: Final = _TAKEN | {"id", "model", "usage", "provider_data", "adaptations", "logprobs_complete"}
+
+
+def response(result: Any, usage: LMUsage | None) -> LMResponse:
+    """The candidates of one call as one response.
+
+    Args:
+        result: DSPy's result of the call, which holds a response for each candidate.
+        usage: That of all of them.
+    """
+    first, cost = result.responses[0], valid_cost(result.cost)
+    metadata: dict[str, Any] = {"engine": ENGINE}
+    if result.cost_details:
+        metadata[COST_DETAILS] = result.cost_details
+    if cost is not None:
+        metadata["cost_source"] = COST_SOURCE
     return LMResponse(
-        model=first.model,
-        outputs=[_output(one, first) for one in responses],
+        model=result.response_model or first.model,
+        outputs=[_output(one, first) for one in result.responses],
         usage=usage,
+        cost=cost,
+        cache_hit=result.cache_hit is True,
         response_id=first.id,
-        metadata={"engine": ENGINE, COST_DETAILS: cost_details} if cost_details else {"engine": ENGINE},
+        metadata=metadata,
     )
 
 
 def _output(one: Any, first: Any) -> LMOutput:
-    from dspy._vendor.lm15.serde import response_to_dict
+    parts, reason = [_part(part) for part in one.message.parts], one.finish_reason
+    kind: Any = type(one)
+    if one.logprobs is None and one.logprobs_complete and not one.adaptations and _is_known(kind):
+        logprobs, rest = None, _plain_rest(one, first)
+    else:
+        from dspy._vendor.lm15.serde import response_to_dict
 
-    reason, data = one.finish_reason, response_to_dict(one)
-    parts = [_part(part) for part in one.message.parts]
+        data = response_to_dict(one)
+        logprobs, rest = _openai_form.logprobs(data.get("logprobs")), _rest(data, first)
+    if one.provider_data is not None:
+        rest.update(_lm15_raw.kept(one.provider_data, texts(parts)))
     return LMOutput(
         parts=parts,
         finish_reason=_openai_form.finish_reason(reason),
         truncated=reason == "length",
-        logprobs=_openai_form.logprobs(data.get("logprobs")),
-        provider_data={**_rest(data, first), **_lm15_raw.kept(one.provider_data, texts(parts))} or None,
+        logprobs=logprobs,
+        provider_data=rest or None,
     )
 
 
@@ -67,6 +91,32 @@ def _rest(data: Mapping[str, Any], first: Any) -> dict[str, Any]:
         for name, value in data.items()
         if name not in _TAKEN and value not in (None, {}, []) and known.get(name) != value
     }
+
+
+def _plain_rest(one: Any, first: Any) -> dict[str, Any]:
+    """The same for a response with nothing unusual, which lm15 need not serialise as a whole."""
+    rest: dict[str, Any] = {}
+    if one is not first:
+        both = (("id", one.id, first.id), ("model", one.model, first.model))
+        rest = {name: value for name, value, known in both if value is not None and value != known}
+    kind: Any = type(one.usage)
+    names, values = _fields(kind)
+    usage = {name: value for name, value in zip(names, values(one.usage), strict=True) if value is not None}
+    if usage:
+        rest["usage"] = usage
+    return rest
+
+
+@cache
+def _is_known(cls: Any) -> bool:
+    """Whether the responses of a class have the fields that are looked at here, and no others."""
+    return _KNOWN.issuperset(cls.__dataclass_fields__)
+
+
+@cache
+def _fields(cls: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    names = tuple(cls.__dataclass_fields__)
+    return names, attrgetter(*names)
 
 
 def texts(parts: Sequence[LMPart]) -> list[str | None]:

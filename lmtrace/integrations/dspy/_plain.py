@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 
 def plain(value: Any) -> Any:
@@ -25,11 +27,25 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 def signature_of(module: Any) -> str | None:
     """``question -> answer`` of a predictor, or of one that has a single predictor inside, as ChainOfThought."""
-    for owner in (module, getattr(module, "predict", None)):
-        signature = getattr(getattr(owner, "signature", None), "signature", None)
-        if isinstance(signature, str):
-            return signature
-    return None
+    text = _text_of(getattr(module, "signature", None))
+    if text is None:
+        text = _text_of(getattr(getattr(module, "predict", None), "signature", None))
+    return text
+
+
+_texts: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+"""By the class of a signature, which DSPy never changes: it works the text out anew whenever it is asked."""
+
+
+def _text_of(signature: Any) -> str | None:
+    if not isinstance(signature, type):
+        text = getattr(signature, "signature", None)
+        return text if isinstance(text, str) else None
+    known = _texts.get(signature)
+    if known is None:
+        text = getattr(signature, "signature", None)
+        known = _texts[signature] = text if isinstance(text, str) else None
+    return known
 
 
 def label_of(module: Any, parent: Any) -> str:
@@ -53,6 +69,7 @@ def _place_in(value: Any, module: Any) -> str | None:
     return None
 
 
-def is_agent(module: Any) -> bool:
-    """Whether a module decides by itself which tools to call."""
-    return any(cls.__name__ in ("ReAct", "ReActV2", "CodeAct", "Avatar") for cls in type(module).__mro__)
+@functools.lru_cache(maxsize=256)
+def is_agent(cls: Any) -> bool:
+    """Whether modules of a class decide by themselves which tools to call."""
+    return any(one.__name__ in ("ReAct", "ReActV2", "CodeAct", "Avatar") for one in cls.__mro__)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from lmtrace import _secrets
 from lmtrace._data import LMRequest, ModelType
@@ -21,26 +22,28 @@ def read(lm: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[LMR
         args: What was given by position: a prompt, or a typed request.
         kwargs: The rest of the call.
     """
-    call = dict(kwargs)
-    prompt, messages = call.pop("prompt", None), call.pop("messages", None)
-    typed = call.pop("request", None)
-    cache = call.pop("cache", getattr(lm, "cache", False)) and _has_cache(lm)
+    parameters = {**lm.kwargs, **kwargs}
+    prompt, messages, typed = kwargs.get("prompt"), kwargs.get("messages"), kwargs.get("request")
+    cache = kwargs.get("cache", getattr(lm, "cache", False)) and _has_cache(lm)
+    for name in _NO_PARAMETERS.intersection(kwargs):
+        del parameters[name]
     if args:
         prompt, messages = args[0], args[1] if len(args) > 1 else messages
     if prompt is not None and not isinstance(prompt, str):
         typed, prompt = prompt, None
-    parameters = {**lm.kwargs, **call}
     if typed is not None:
         messages, parameters = _typed(lm, typed, parameters)
-    parameters = {name: value for name, value in parameters.items() if value is not None}
-    stream = _streams()
+    stream = _settings().send_stream is not None  # to listeners of the program
     return _request(lm, prompt, messages, parameters, stream=stream, cache=bool(cache))
+
+
+_NO_PARAMETERS: Final = frozenset({"prompt", "messages", "request", "cache"})
 
 
 def _request(
     lm: Any, prompt: str | None, messages: Any, parameters: dict[str, Any], *, stream: bool, cache: bool
 ) -> tuple[LMRequest, dict[str, Any]]:
-    safe, secrets = _secrets.split(parameters)
+    safe, secrets = _secrets.split({name: value for name, value in parameters.items() if value is not None})
     known = facts(lm.model, safe.get("api_base") or safe.get("base_url"), None)
     request = LMRequest(
         model=lm.model,
@@ -79,15 +82,15 @@ def _typed(lm: Any, typed: Any, parameters: dict[str, Any]) -> tuple[Any, dict[s
     return history_messages(typed), {**parameters, **shown}
 
 
-def _streams() -> bool:
-    """Whether the answer is streamed to listeners of the program."""
-    from dspy.dsp.utils.settings import settings
-
-    return settings.send_stream is not None
-
-
 def _has_cache(lm: Any) -> bool:
     """Whether DSPy keeps the answers of an LM: not those of one that makes them itself, whatever its ``cache`` says."""
     import dspy
 
     return getattr(type(lm), "forward", None) is dspy.LM.forward and getattr(lm, "_cache_responses", True)
+
+
+@cache
+def _settings() -> Any:
+    from dspy.dsp.utils.settings import settings
+
+    return settings

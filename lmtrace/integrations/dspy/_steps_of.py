@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from opentelemetry.trace import SpanKind
@@ -25,18 +24,15 @@ from lmtrace.integrations.dspy._evaluations import Compiling
 from lmtrace.integrations.dspy._identity import identity_of, predictors_of
 from lmtrace.integrations.dspy._plain import arguments, is_agent, label_of, plain, signature_of
 
-Begin = Callable[[ExitStack, Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]]
+Begin = Callable[[Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]]
 """Makes the step of one call, or what goes around it."""
 
 Keep = Callable[[Any, Any], None]
 """Notes what a call returned, given its step."""
 
-_running: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("lmtrace.dspy.running", default=())
-"""Methods of which a step is open, by object and name: an override that calls its base class is one step and not two."""
-
 
 def _note(step: Step, result: Any) -> None:
-    step.note(plain(result))
+    step.note(lambda: plain(result))
 
 
 def _wrapping(begin: Begin, keep: Keep = _note) -> Callable[[Function, Switch], Function]:
@@ -52,13 +48,17 @@ def _sync_wrapper(original: Function, switch: Switch, begin: Begin, keep: Keep) 
 
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not switch.is_on or (id(self), name) in _running.get():
+        step = _begun(begin, name, self, args, kwargs) if switch.is_on else None
+        if step is None:
             return original(self, *args, **kwargs)
-        with ExitStack() as stack:
-            step = _begun(stack, name, lambda: begin(stack, self, args, kwargs), self)
+        try:
             result = original(self, *args, **kwargs)
             _kept(step, keep, result)
-            return result
+        except BaseException as error:
+            step.__exit__(type(error), error, error.__traceback__)
+            raise
+        step.__exit__(None, None, None)
+        return result
 
     return wrapper
 
@@ -68,23 +68,32 @@ def _async_wrapper(original: Function, switch: Switch, begin: Begin, keep: Keep)
 
     @functools.wraps(original)
     async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not switch.is_on or (id(self), name) in _running.get():
+        step = _begun(begin, name, self, args, kwargs) if switch.is_on else None
+        if step is None:
             return await original(self, *args, **kwargs)
-        with ExitStack() as stack:
-            step = _begun(stack, name, lambda: begin(stack, self, args, kwargs), self)
+        try:
             result = await original(self, *args, **kwargs)
             _kept(step, keep, result)
-            return result
+        except BaseException as error:
+            step.__exit__(type(error), error, error.__traceback__)
+            raise
+        step.__exit__(None, None, None)
+        return result
 
     return wrapper
 
 
-def _begun(stack: ExitStack, name: str, begin: Callable[[], AbstractContextManager[Any]], owner: Any) -> Any:
+def _begun(begin: Begin, name: str, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The step of a call, open; None for an override that calls its base class, which is one step and not two."""
     try:
-        step = begin()
-        if name not in _RECURSIVE:
-            stack.callback(_running.reset, _running.set((*_running.get(), (id(owner), name))))
-        return stack.enter_context(step)
+        if name in _RECURSIVE:
+            return begin(owner, args, kwargs).__enter__()
+        place, work = _scope.place(), (id(owner), name)
+        if work in place.running:
+            return None
+        step: Any = begin(owner, args, kwargs)
+        (step if isinstance(step, Step) else step.step).place = place.within(work)
+        return step.__enter__()
     except Exception as error:
         failures.note("reading a step of DSPy", error)
         return None
@@ -95,8 +104,6 @@ _RECURSIVE: Final = frozenset({"__call__", "acall"})
 
 
 def _kept(step: Any, keep: Keep, result: Any) -> None:
-    if step is None:
-        return
     try:
         keep(step, result)
     except Exception as error:
@@ -106,26 +113,29 @@ def _kept(step: Any, keep: Keep, result: Any) -> None:
 # --- modules -----------------------------------------------------------------------------------------------------------
 
 
-def _begin_module(stack: ExitStack, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    around = _scope.caller_modules()
-    label = label_of(module, around[-1] if around else None)
-    stack.enter_context(_scope.caller_module(module, label))
-    name, attributes = _module_name(module, label, is_outermost=not around)
+def _begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    around = _scope.place()
+    modules = around.modules
+    label = label_of(module, modules[-1] if modules else None)
+    place = around.inside(module, label)
+    name, attributes = _module_name(module, label, place.scope if modules else None)
     signature = signature_of(module)
     if signature is not None:
         attributes[names.DSPY_SIGNATURE] = signature
-        stack.enter_context(_scope.detailed(signature=signature))
-    return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs))
+        place = place.detailed({"signature": signature})
+    return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs), place=place, holds=True)
 
 
-def _module_name(module: Any, label: str, *, is_outermost: bool) -> tuple[str, dict[str, Any]]:
-    if is_agent(module):
+def _module_name(module: Any, label: str, scope: str | None) -> tuple[str, dict[str, Any]]:
+    """The name of a module's span and what is known about it, given its place if it has modules around it."""
+    kind: Any = type(module)
+    if is_agent(kind):
         agent = {names.OPERATION_NAME: "invoke_agent", names.AGENT_NAME: label}
         return f"invoke_agent {label}", agent
-    if is_outermost:
+    if scope is None:
         workflow = {names.OPERATION_NAME: "invoke_workflow", names.WORKFLOW_NAME: label}
         return f"invoke_workflow {label}", workflow
-    return str(_scope.scope()), {}
+    return scope, {}
 
 
 module: Final = _wrapping(_begin_module)
@@ -139,25 +149,38 @@ def adapter(original: Function, switch: Switch) -> Function:
 
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with _scope.detailed(adapter=type(self).__name__):
+        place, name = _scope.place(), type(self).__name__
+        if place.details.get("adapter") == name:
             return original(self, *args, **kwargs)
+        token = _scope.enter(place.detailed({"adapter": name}))
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _scope.leave(token)
 
     @functools.wraps(original)
     async def async_wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with _scope.detailed(adapter=type(self).__name__):
+        place, name = _scope.place(), type(self).__name__
+        if place.details.get("adapter") == name:
             return await original(self, *args, **kwargs)
+        token = _scope.enter(place.detailed({"adapter": name}))
+        try:
+            return await original(self, *args, **kwargs)
+        finally:
+            _scope.leave(token)
 
     return async_wrapper if inspect.iscoroutinefunction(original) else wrapper
 
 
-def _begin_format(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    return Step(f"{type(owner).__name__}.format", "adapter", {names.DSPY_ADAPTER: type(owner).__name__})
+def _begin_format(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    name = type(owner).__name__
+    return Step(f"{name}.format", "adapter", {names.DSPY_ADAPTER: name}, folds=True)
 
 
-def _begin_parse(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
-    given = inspect.signature(type(owner).parse).bind(owner, *args, **kwargs).arguments
-    attributes = {names.DSPY_ADAPTER: type(owner).__name__}
-    return Step(f"{type(owner).__name__}.parse", "adapter", attributes, inputs=lambda: given.get("completion"))
+def _begin_parse(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    name = type(owner).__name__
+    completion = kwargs.get("completion", args[1] if len(args) > 1 else None)  # parse(signature, completion)
+    return Step(f"{name}.parse", "adapter", {names.DSPY_ADAPTER: name}, inputs=lambda: completion, folds=True)
 
 
 adapter_format: Final = _wrapping(_begin_format, lambda step, result: None)
@@ -169,7 +192,7 @@ adapter_parse: Final = _wrapping(_begin_parse)
 # --- tools, retrievers, embedders, interpreters --------------------------------------------------------------------------
 
 
-def _begin_tool(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
     name = str(owner.name)
     attributes = {names.OPERATION_NAME: "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
     return Step(
@@ -184,7 +207,7 @@ def _begin_tool(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dic
 tool: Final = _wrapping(_begin_tool)
 
 
-def _begin_retriever(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
     name = type(owner).__name__
     attributes: dict[str, Any] = {names.OPERATION_NAME: "retrieval"}
     count = kwargs.get("k", getattr(owner, "k", None))
@@ -203,7 +226,7 @@ def _begin_retriever(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs
 retriever: Final = _wrapping(_begin_retriever)
 
 
-def _begin_embedder(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_embedder(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
     model = (
         owner.model if isinstance(owner.model, str) else getattr(owner.model, "__name__", type(owner.model).__name__)
     )
@@ -214,7 +237,7 @@ embedder: Final = _wrapping(_begin_embedder, lambda step, result: None)
 """Vectors are in the row of the embeddings call, where a provider made them."""
 
 
-def _begin_interpreter(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_interpreter(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
     return Step(f"{type(owner).__name__}.execute", "interpreter", inputs=lambda: arguments(args, kwargs))
 
 
@@ -224,12 +247,10 @@ interpreter: Final = _wrapping(_begin_interpreter)
 # --- evaluations and optimisers --------------------------------------------------------------------------------------------
 
 
-evaluation: Final = _wrapping(
-    lambda stack, owner, args, kwargs: _evaluations.begin(owner, args, kwargs), _evaluations.Evaluating.keep
-)
+evaluation: Final = _wrapping(_evaluations.begin, _evaluations.Evaluating.keep)
 
 
-def _begin_compilation(stack: ExitStack, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiling:
+def _begin_compilation(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compiling:
     student = args[0] if args else kwargs.get("student")
     optimiser = type(owner).__name__
     step = Step(
@@ -252,7 +273,7 @@ def _note_candidates(compiling: Compiling, result: Any) -> None:
     scores = (
         [one["score"] for one in found if isinstance(one, dict) and "score" in one] if type(found) is list else None
     )
-    outputs = None if scores is None else {"scores": scores}
+    outputs = None if scores is None else lambda: {"scores": scores}
     compiling.step.note(outputs, identity_of(predictors_of(result)))
 
 
