@@ -193,11 +193,9 @@ def flush_exporters(exporters: Sequence[Flushable], deadline: float) -> bool:
 def flush_all(recorder: _recorder.Recorder | None, deadline: float) -> bool:
     """Bring rows and telemetry to their destinations by `deadline` (monotonic seconds); tell whether all of it got there."""
     recorders = [*_retired, *([recorder] if recorder is not None else [])]
-    for each in recorders:
-        if each.metrics is not None:
-            each.metrics.drain()
     done = flush_exporters([exporter for each in recorders for exporter in each.exporters], deadline)
-    return flush_exporters([_telemetry] if _telemetry is not None else [], deadline) and done
+    measured = all(each.metrics.drain(deadline) for each in recorders if each.metrics is not None)
+    return flush_exporters([_telemetry] if _telemetry is not None else [], deadline) and done and measured
 
 
 def figures(recorder: _recorder.Recorder) -> dict[str, Any]:

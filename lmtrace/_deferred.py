@@ -22,6 +22,10 @@ PORTION: Final = 16
 """Items the thread handles before it pauses."""
 
 PAUSE: Final = 0.001
+
+_STRETCH: Final = 256
+"""Items between two looks at the clock."""
+
 _logger = logging.getLogger(__name__)
 _all: weakref.WeakSet[Deferred[object]] = weakref.WeakSet()
 
@@ -62,6 +66,14 @@ class Deferred(Generic[T]):
                 self._handle(items)
         except Exception:
             _logger.warning("lmtrace lost %d items of deferred work", len(items), exc_info=True)
+
+    def drain_until(self, deadline: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+        """Handle what waits now, but begin with nothing after `deadline`; tell whether that was all."""
+        left = len(self._pending)
+        while left > 0 and monotonic() < deadline:
+            self.drain(_STRETCH)
+            left -= _STRETCH
+        return left <= 0
 
     def _take(self, count: int) -> list[T]:
         items: list[T] = []

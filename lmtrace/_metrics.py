@@ -99,9 +99,9 @@ class Metrics:
         )
         _queue.put(call)
 
-    def drain(self) -> None:
-        """Turn everything noted so far into measurements."""
-        _queue.drain()
+    def drain(self, deadline: float) -> bool:
+        """Turn everything noted so far into measurements, until `deadline` (monotonic seconds); tell whether that was all."""
+        return _queue.drain_until(deadline)
 
     def _measure(self, call: _Call, batch: _Batch) -> None:
         """The measurements of one call. An answer from the cache or a replay took no inference and is only counted."""

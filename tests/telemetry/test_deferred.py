@@ -25,6 +25,26 @@ def test_nothing_happens_before_a_drain():
     assert (len(queue), batches) == (0, [[0, 1], [2, 3, 4]])
 
 
+def test_a_drain_keeps_its_deadline():
+    """Once the time is up nothing more is begun, and that is said; what came in meanwhile is not waited for."""
+    now = [0.0]
+    handled: list[int] = []
+
+    def handle(items: Sequence[int]) -> None:
+        now[0] += 1
+        handled.extend(items)
+        queue.put(-1)
+
+    queue = Deferred[int](handle, wake=10_000, limit=100_000)
+    for number in range(2_000):
+        queue.put(number)
+    assert queue.drain_until(3, lambda: now[0]) is False
+    assert 0 < len(handled) < 2_000
+    assert now[0] == 3
+    assert queue.drain_until(100, lambda: now[0]) is True
+    assert [number for number in handled if number >= 0] == list(range(2_000))
+
+
 def test_a_long_queue_is_worked_off_in_portions():
     """Past the waking length a thread empties the queue, a portion at a time, while callers go on."""
     sizes: list[int] = []

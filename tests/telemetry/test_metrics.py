@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import timeit
 from collections.abc import Callable
 from dataclasses import replace
@@ -216,7 +217,7 @@ def test_drain_measures_at_once(make_entry: Entry):
     sdk = Sdk()
     metrics = Metrics(sdk.meter)
     metrics.record(make_entry())
-    metrics.drain()
+    assert metrics.drain(time.monotonic() + 60)
     assert not len(_metrics._queue)
     assert sdk.values()[names.CALLS] == 1
 
