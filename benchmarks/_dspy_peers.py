@@ -1,4 +1,4 @@
-"""The tracers that `dspy_overhead.py` measures: what to install for each, and how it is switched."""
+"""The tracers that `dspy_overhead.py` measures: what to install for each, and how it is switched on."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def install_lmtrace(address: str) -> Installed:
 
     provider = set_up_provider(address)
     lmtrace.configure(store=tempfile.mkdtemp(prefix="lmtrace-bench-"))
-    return Installed(lambda: (provider.force_flush(), lmtrace.flush()), lmtrace.instrument, lmtrace.uninstrument)
+    return Installed(lambda: (provider.force_flush(), lmtrace.flush()), lmtrace.instrument)
 
 
 def install_callback(address: str) -> Installed:
     import dspy
 
-    silent = dspy.utils.BaseCallback()
-    return Installed(lambda: None, lambda: dspy.configure(callbacks=[silent]), lambda: dspy.configure(callbacks=[]))
+    provider, silent = set_up_provider(address), dspy.utils.BaseCallback()
+    return Installed(provider.force_flush, lambda: dspy.configure(callbacks=[silent]))
 
 
 def install_opentelemetry(address: str) -> Installed:
@@ -49,9 +49,7 @@ def install_openinference(address: str) -> Installed:
 
 
 def _instrumented(instrumentor: Any, provider: Any) -> Installed:
-    return Installed(
-        provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider), instrumentor.uninstrument
-    )
+    return Installed(provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider))
 
 
 def install_langfuse(address: str) -> Installed:
@@ -59,17 +57,15 @@ def install_langfuse(address: str) -> Installed:
     from openinference.instrumentation.dspy import DSPyInstrumentor
 
     client = Langfuse(public_key="pk-lf-x", secret_key="sk-lf-x", host=address)  # its provider becomes the global one
-    instrumentor = DSPyInstrumentor()
-    return Installed(client.flush, instrumentor.instrument, instrumentor.uninstrument)
+    return Installed(client.flush, DSPyInstrumentor().instrument)
 
 
 def install_logfire(address: str) -> Installed:
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
     import logfire
-    from openinference.instrumentation.dspy import DSPyInstrumentor
 
     logfire.configure(send_to_logfire=False, console=False)
-    return Installed(logfire.force_flush, logfire.instrument_dspy, DSPyInstrumentor().uninstrument)
+    return Installed(logfire.force_flush, logfire.instrument_dspy)
 
 
 def install_mlflow(address: str) -> Installed:
@@ -83,7 +79,7 @@ def install_mlflow(address: str) -> Installed:
         for processor in provider._get_tracer("bench").span_processor._span_processors:
             processor.force_flush()
 
-    return Installed(flush, mlflow.dspy.autolog, lambda: mlflow.dspy.autolog(disable=True))
+    return Installed(flush, mlflow.dspy.autolog)
 
 
 INSTALLERS: dict[str, Callable[[str], Installed]] = {

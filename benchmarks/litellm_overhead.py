@@ -1,10 +1,8 @@
 """What recording adds to `litellm.completion`, here and with other tracers.
 
-Each tracer runs in a process of its own (``--tracer NAME``), and blocks of calls alternate: LiteLLM's own function, the
-same inside a bare SDK span with 18 attributes (the floor), and with the tracer switched on. The provider is LiteLLM's
-`mock_response`; spans go to an OTLP/HTTP collector in another process. Between calls there is a pause in which LiteLLM's
-logging threads come to their end, so that the wall time of a call is its own; their CPU counts. ``--peers`` makes an
-environment for each peer under ``.venv-peers/`` (needs the package registry) and runs all of them in turn, several times.
+Processes without a tracer, with a bare SDK span around each call (the floor) and with the tracer alternate. The provider is
+LiteLLM's `mock_response`; spans go to an OTLP/HTTP collector in another process. ``--peers`` makes an environment for each peer
+under ``.venv-peers/`` (needs the package registry) and runs all of them in turn, several times.
 """
 
 from __future__ import annotations
@@ -12,17 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-from _arms import Arm, measure
-from _peers import Installed, environment_of, run_in_turn, set_up_provider
+from _peers import ARMS, Installed, environment_of, run_in_turn, set_up_provider, show, timed
 from _sink import sink
 
 PEERS = {
@@ -35,8 +32,7 @@ PEERS = {
 WORDS = "the quick brown fox jumps over a lazy dog while five boxing wizards look on and count what it costs "
 MESSAGES = [{"role": "system", "content": (WORDS * 20)[:1000]}, {"role": "user", "content": (WORDS * 50)[:3200]}]
 ANSWER = (WORDS * 10)[:800]
-ATTRIBUTES = {f"gen_ai.bench.attribute_{i}": f"value {i}" for i in range(18)}
-PAUSE = 0.004
+CALL = "litellm.completion, 5 KB"
 
 
 def install_lmtrace(address: str) -> Installed:
@@ -44,34 +40,29 @@ def install_lmtrace(address: str) -> Installed:
 
     provider = set_up_provider(address)
     lmtrace.configure(store=tempfile.mkdtemp(prefix="lmtrace-bench-"))
-    return Installed(lambda: (provider.force_flush(), lmtrace.flush()), lmtrace.instrument, lmtrace.uninstrument)
+    return Installed(lambda: (provider.force_flush(), lmtrace.flush()), lmtrace.instrument)
 
 
 def install_traceloop(address: str) -> Installed:
     from opentelemetry.instrumentation.litellm import LiteLLMInstrumentor
 
     provider, instrumentor = set_up_provider(address), LiteLLMInstrumentor()
-    return Installed(
-        provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider), instrumentor.uninstrument
-    )
+    return Installed(provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider))
 
 
 def install_openinference(address: str) -> Installed:
     from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
     provider, instrumentor = set_up_provider(address), LiteLLMInstrumentor()
-    return Installed(
-        provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider), instrumentor.uninstrument
-    )
+    return Installed(provider.force_flush, lambda: instrumentor.instrument(tracer_provider=provider))
 
 
 def install_logfire(address: str) -> Installed:
     import logfire
-    from openinference.instrumentation.litellm import LiteLLMInstrumentor
 
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
     logfire.configure(send_to_logfire=False, console=False)
-    return Installed(logfire.force_flush, logfire.instrument_litellm, LiteLLMInstrumentor().uninstrument)
+    return Installed(logfire.force_flush, logfire.instrument_litellm)
 
 
 def install_callback(name: str, environment: dict[str, str]) -> Installed:
@@ -81,9 +72,7 @@ def install_callback(name: str, environment: dict[str, str]) -> Installed:
     litellm.callbacks = [name]
     litellm.completion("openai/gpt-4o-mini", MESSAGES, mock_response=ANSWER)  # LiteLLM makes the callback's object now
     made, litellm.callbacks = list(litellm.callbacks), []
-    return Installed(
-        _flush_global, lambda: setattr(litellm, "callbacks", made), lambda: setattr(litellm, "callbacks", [])
-    )
+    return Installed(_flush_global, lambda: setattr(litellm, "callbacks", made))
 
 
 def _flush_global() -> None:
@@ -114,60 +103,34 @@ INSTALLERS: dict[str, Callable[[str], Installed]] = {
 }
 
 
-def run_tracer(name: str, address: str, rounds: int) -> dict[str, float]:
-    """Blocks of calls without and with the tracer in this process."""
+def run_tracer(name: str, address: str, arm: str, rounds: int) -> dict[str, Any]:
+    """Blocks of calls in this process."""
     import litellm
-    from opentelemetry import trace
 
     def call() -> object:
         options = {"mock_response": ANSWER, "temperature": 0.7, "max_tokens": 1000}
         return litellm.completion("openai/gpt-4o-mini", MESSAGES, **options)
 
-    def in_span() -> None:
-        with spans.start_as_current_span("chat gpt-4o-mini", kind=trace.SpanKind.CLIENT) as span:
-            call()
-            span.set_attributes(ATTRIBUTES)
-
-    tracer = INSTALLERS[name](address)
-    spans = trace.get_tracer("bench")
-    arms = [
-        Arm("off", call, tracer.off, tracer.flush),
-        Arm("span", in_span, tracer.off, tracer.flush),
-        Arm("on", call, tracer.on, tracer.flush),
-    ]
-    measure(arms, rounds=rounds, block=50, pause=PAUSE)
-    bare, floor, traced = arms
-    return {
-        "bare_p50": bare.p50,
-        "floor": floor.p50 - bare.p50,
-        "p50": traced.p50 - bare.p50,
-        "p99": traced.p99 - bare.p99,
-        "cpu": traced.cpu - bare.cpu,
-    }
+    return timed({CALL: call}, INSTALLERS[name](address), arm, rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", action="store_true", help="measure the peers too")
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tracer", choices=INSTALLERS, help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, default="on", help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tracer:
-        print(json.dumps(run_tracer(options.tracer, options.address, options.rounds)))
+        print(json.dumps(run_tracer(options.tracer, options.address, options.arm, options.rounds)))
         return
     names = ["lmtrace", *PEERS] if options.peers else ["lmtrace"]
     with sink() as address:
         environments = {name: environment_of(name, PEERS.get(name, ())) for name in names}
         results = run_in_turn(__file__, environments, address, options.rounds, options.repeats)
-    print("\n`litellm.completion`, 5 KB, added to the call (median of processes)\n")
-    print("| tracer | p50 µs | p99 µs | CPU µs | bare SDK span µs | bare call µs |\n|---|---|---|---|---|---|")
-    for name, runs in results.items():
-        if runs:
-            mid = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            added = f"{mid['p50']:+.0f} | {mid['p99']:+.0f} | {mid['cpu']:+.0f} | {mid['floor']:+.0f}"
-            print(f"| {name} | {added} | {mid['bare_p50']:.0f} |")
+    show(CALL, results)
 
 
 if __name__ == "__main__":
