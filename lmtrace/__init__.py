@@ -146,11 +146,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "dspy":  # not in `__all__`: a star import must not hide the package of that name
+        return import_module("lmtrace.dspy")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'lmtrace' has no attribute {name!r}")
-    from importlib import import_module
-
     value = getattr(import_module(f"lmtrace.{home}"), name)
     globals()[name] = value
     return value

@@ -286,6 +286,19 @@ class LM:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model} ({self.model_type})>"
 
+    def for_dspy(self) -> Any:
+        """This LM as DSPy programs take it: ``dspy.configure(lm=lm.for_dspy())``. Both have one history.
+
+        Raises:
+            LMTraceError: DSPy is not installed, or in a version that is not supported.
+        """
+        from lmtrace.integrations.dspy._versions import require
+
+        require()
+        from lmtrace.integrations.dspy._lm import adapted
+
+        return adapted(self)
+
     # --- what belongs to providers that train and serve --------------------------------------------------------------
 
     def finetune(

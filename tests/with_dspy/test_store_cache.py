@@ -254,6 +254,19 @@ def test_own_engines(provider: LoopbackProvider) -> None:
     assert [engine.asked for engine in engines] == [1, 1]
 
 
+def test_later_classes(provider: LoopbackProvider, engine: dict[str, Any]) -> None:
+    """LMs of one's own can be defined meanwhile; their answers are not cached, as with DSPy's cache."""
+
+    class Own(dspy.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            import litellm
+
+            return litellm.ModelResponse(choices=[{"message": {"content": str(uuid.uuid4())}}], model="own")
+
+    own = Own("own")
+    assert own("hello") != own("hello")
+
+
 def test_sessions(provider: LoopbackProvider, engine: dict[str, Any], tmp_path: Path) -> None:
     """A session is not answered by the cache, and teaches it nothing."""
     lm = made(provider, engine)

@@ -19,6 +19,7 @@ from lmtrace.integrations.dspy import (
     _caches,
     _calls,
     _compatible,
+    _configured,
     _embedder_cache,
     _execution,
     _parallel,
@@ -169,6 +170,8 @@ def _calls_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
 
     yield from _calls.targets(dspy.BaseLM, release)
     yield ParallelExecutor, "execute", _parallel.wrap_execute
+    yield dspy, "configure", _configured.wrap_settings
+    yield dspy, "context", _configured.wrap_settings
 
 
 def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any, str, Wrap]]:
@@ -233,7 +236,11 @@ def _family(group: Group, base: Any, methods: dict[str, Wrap], but: Any = None) 
 
     def wrap_init_subclass(original: Function, switch: Switch) -> Any:
         def wrapper(cls: Any, /, **kwargs: Any) -> None:
-            getattr(original, "__func__", original)(cls, **kwargs)
+            function = getattr(original, "__func__", None)
+            if function is not None:
+                function(cls, **kwargs)
+            else:  # Python's own, which is bound to the base already
+                super(base, cls).__init_subclass__(**kwargs)
             if switch.is_on:
                 group.adopt(cls, methods)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from lmtrace import _serving
 from lmtrace._data import LMRequest
 from lmtrace._entry import CallError
+from lmtrace._errors import LMError, LMTraceError
 
 _HOMES: Final = ("dspy.utils.exceptions.", "dspy.clients.")
 """Where DSPy's exceptions are defined."""
@@ -58,3 +59,34 @@ def _parts(text: str, model: str) -> tuple[str, str]:
     """The model, as the exception named it before its message, and the message."""
     named, bracket, message = text.removeprefix("[").partition("] ")
     return (named, message) if text.startswith("[") and bracket and model.endswith(named) else (model, text)
+
+
+_FACTS: Final = (
+    "message",
+    "code",
+    "model",
+    "provider",
+    "provider_code",
+    "status",
+    "request_id",
+    "retry_after",
+    "features",
+)
+
+
+def public_error(error: LMError) -> Exception | None:
+    """DSPy's exception of the name of one of `lmtrace.LM`'s, or of its nearest base; None where this version has none."""
+    from dspy.utils import exceptions
+
+    bases = (vars(exceptions).get(cls.__name__) for cls in type(error).__mro__[: -len(LMTraceError.__mro__)])
+    cls: Any = next((cls for cls in bases if cls is not None), None)
+    if cls is None:
+        return None
+    known = {name: value for name in _FACTS if (value := getattr(error, name, None)) is not None}
+    parameters = inspect.signature(cls).parameters
+    if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        known = {name: value for name, value in known.items() if name in parameters}
+    elif "features" not in parameters:
+        known.pop("features", None)
+    made: Exception = cls(**known)
+    return made

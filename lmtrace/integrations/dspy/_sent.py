@@ -44,6 +44,42 @@ async def asend(stream: Any, request: LMRequest) -> LMResponse:
     return _answer(stream)
 
 
+class LiveChunks:
+    """Sends what a running call of `lmtrace.LM` brings to the listeners of the program around it."""
+
+    def __init__(self, model: str) -> None:
+        from dspy.dsp.utils.settings import settings
+
+        self._stream = settings.send_stream
+        self._predict_id = id(settings.caller_predict) if settings.caller_predict else None
+        self._model = model
+        self._rebuilder: Any = None
+
+    def send(self, chunk: LMChunk) -> None:
+        """Send one, from a thread beside the event loop."""
+        import anyio.from_thread
+
+        anyio.from_thread.run(self._stream.send, self._made(chunk))
+
+    async def asend(self, chunk: LMChunk) -> None:
+        """The async twin of `send`."""
+        await self._stream.send(self._made(chunk))
+
+    def _made(self, chunk: LMChunk) -> Any:
+        """LiteLLM's own object, or one like it."""
+        made = chunk.raw if hasattr(chunk.raw, "choices") else self._rebuilt(chunk)
+        if self._predict_id:
+            made.predict_id = self._predict_id
+        return made
+
+    def _rebuilt(self, chunk: LMChunk) -> Any:
+        if self._rebuilder is None:
+            from lmtrace.integrations.litellm._chunks import Rebuilder
+
+            self._rebuilder = Rebuilder(self._model, None)
+        return self._rebuilder.chat(chunk, chunk.raw)
+
+
 _WORD: Final = re.compile(r"\s*\S+|\s+")
 
 

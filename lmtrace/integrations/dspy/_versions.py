@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 from typing import Final
 
@@ -31,6 +32,22 @@ def release_of(module: ModuleType) -> tuple[int, int] | None:
             "LM calls that reach LiteLLM are recorded all the same; the program's own structure is not"
         )
     return major, minor
+
+
+def require() -> None:
+    """Import DSPy.
+
+    Raises:
+        UnsupportedDSPyError: it is not there, or in a version that is not supported.
+    """
+    try:
+        module = importlib.import_module("dspy")
+    except ImportError as error:
+        raise UnsupportedDSPyError(
+            f"DSPy cannot be imported ({error}). Install it: pip install 'lmtrace[dspy]'"
+        ) from error
+    if release_of(module) is None:
+        raise UnsupportedDSPyError(f"{module.__file__} is not DSPy, although it has the name")
 
 
 def _dotted(parts: tuple[int, int]) -> str:
