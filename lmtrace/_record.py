@@ -97,8 +97,8 @@ class CallRecord:
     def _open(self) -> None:
         run = self._run = _scope.current_run()
         self._run_info = run.info if run is not None else self._recorder.process_run
-        self.scope = _scope.scope()
-        self._details = _scope.details()
+        place = _scope.place()
+        self.scope, self._details = place.scope, place.details
         self.path = _paths.current()
         recorder, request = self._recorder, self.request
         shape = self._shape = shape_of(request)

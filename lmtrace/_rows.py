@@ -68,8 +68,9 @@ def call_line(
         _add_answer(row, entry, response)
     if entry.error is not None:
         _add_error(row, entry, content=asked is not None)
+    large = asked is not None and _is_large(entry, asked)
     if asked is not None:
-        _add_content(row, entry, asked)
+        _add_content(row, entry, asked, answer=not large)
         if chunks and response is not None and _is_harmless(response, redactor, secrets):
             steps = [{"ms": round(ms, 3), **chunk.to_wire()} for ms, chunk in chunks]
             row["chunks"] = orjson.Fragment(_wire.dumps(steps))
@@ -78,7 +79,7 @@ def call_line(
             row["cache_name"] = name
     else:
         row["kwargs"] = _harmless(entry.kwargs)
-    line = _dump(row, entry) if asked is None or not _is_large(entry, asked) else _large_line(row, entry, asked)
+    line = _large_line(row, entry, asked) if large and asked is not None else _dump(row, entry)
     clean = redactor.line(line, secrets)
     found = clean is not line or shape.hides_key
     return (customised(clean, redactor) if redactor.custom else clean), found
@@ -247,7 +248,7 @@ def _add_error(row: dict[str, Any], entry: HistoryEntry, *, content: bool) -> No
         row["error_message"] = error.message
 
 
-def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None:
+def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked, *, answer: bool) -> None:
     shape = asked.shape
     if entry.request.prompt is not None:
         row["prompt"] = entry.request.prompt
@@ -256,7 +257,7 @@ def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked) -> None
     if shape.tools is not None:
         row["tools"] = orjson.Fragment(shape.tools)
     response = entry.response
-    if response is not None and not _is_large(entry, asked):
+    if response is not None and answer:
         row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
         if _is_text(response):
             row["response"] = response.wire_with(row.get("usage"))

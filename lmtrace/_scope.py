@@ -144,11 +144,6 @@ def caller_modules() -> tuple[Any, ...]:
     return place().modules
 
 
-def details() -> Mapping[str, str]:
-    """What the framework around says of the calls made here: `adapter` and `signature`, columns of their rows."""
-    return place().details
-
-
 @contextmanager
 def detailed(**more: str) -> Iterator[None]:
     """Say more about the LM calls of this block."""
