@@ -84,6 +84,12 @@ def _exporters(settings: Settings) -> Sequence[Exporter]:
     return exporters
 
 
+def load() -> None:
+    """Import what `cached` needs."""
+    import lmtrace._caching  # noqa: F401
+    from lmtrace_replay import CacheBackend  # noqa: F401
+
+
 def cached(inner: Backend, owner: Backend | None) -> Backend:
     """`inner` behind the cache of the process.
 

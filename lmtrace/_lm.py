@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, Self, TextIO
 
-from lmtrace import _calls, _history, _options, _serving, _state
+from lmtrace import _calls, _history, _options, _serving, _state, _untraced
 from lmtrace._backend import Backend
 from lmtrace._callbacks import Notices, callbacks_of
 from lmtrace._data import LMRequest, LMResponse
@@ -190,10 +190,13 @@ class LM:
         callbacks = callbacks_of(self.callbacks)
         return self, request, secrets, Notices(callbacks, self, inputs) if callbacks else None
 
-    def _traced(self, request: LMRequest) -> TracedBackend:
+    def _traced(self, request: LMRequest) -> TracedBackend | _untraced.UntracedBackend:
         """The backend with retries and recording around it; put together again when an attribute has changed."""
         stack, server = self._stack, _serving.current()
         if stack is None or stack[0] is not self.backend or stack[1] != self.num_retries or stack[2] is not server:
+            if not _untraced.can_record():
+                live = RetryBackend(self.backend or Deferred(_default_backend), self.num_retries)
+                return _untraced.UntracedBackend(live if server is None else server.serve(live))
             stack = self._stack = (self.backend, self.num_retries, server, *self._built(server))
         if stack[4] is not None and stack[4](request):
             self._stack = (*stack[:4], None)

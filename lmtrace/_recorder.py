@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()
 _current: Recorder | None = None
+_building = False
 
 
 def current() -> Recorder:
@@ -46,9 +47,13 @@ def current_or_none() -> Recorder | None:
 
 
 def _first() -> Recorder:
-    global _current
+    global _building, _current
     with _lock:
+        if _building:  # a finaliser or a signal handler, amid the making of the recorder by this thread
+            failures.note("recording a call made amid the first one", RuntimeError())
+            return _silent()
         if _current is None:
+            _building = True
             try:
                 from lmtrace._compose import build
 
@@ -56,6 +61,8 @@ def _first() -> Recorder:
             except Exception as error:
                 failures.note("setting up", error, f" Nothing is recorded. Reason: {error}")
                 _current = _silent()
+            finally:
+                _building = False
         return _current
 
 
@@ -84,8 +91,8 @@ def forget(settings: _settings.Settings | None) -> Recorder | None:
 
 def _renew_lock() -> None:
     """In a forked child: a thread that is not here may have held it."""
-    global _lock
-    _lock = threading.RLock()
+    global _building, _lock
+    _lock, _building = threading.RLock(), False
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,6 +8,7 @@ has seen is never repeated.
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -105,9 +106,8 @@ class RetryBackend:
 
 def _note_attempt(error: Exception, delay: float) -> None:
     """Tell the record of the running call, when there is one."""
-    from lmtrace._record import active_call
-
-    record = active_call()
+    active_call = getattr(sys.modules.get("lmtrace._record"), "active_call", None)  # it may be loading just now
+    record = None if active_call is None else active_call()
     if record is not None:
         record.attempt(error, delay)
 

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from lmtrace._entry import HistoryEntry
     from lmtrace._lm import LM
     from lmtrace._traced import TracedAsyncStream, TracedStream
+    from lmtrace._untraced import UntracedAsyncStream, UntracedStream
 
 
 class _Streamed:
     """What the sync and the async stream share: all but the waiting."""
 
-    _inner: TracedStream | TracedAsyncStream | None
+    _inner: TracedStream | TracedAsyncStream | UntracedStream | UntracedAsyncStream | None
 
     def __init__(self, lm: LM, request: LMRequest, secrets: Mapping[str, Any], notices: Notices | None) -> None:
         self._lm = lm
@@ -99,7 +100,7 @@ def _shown(chunk: LMChunk) -> bool:
 class LMStream(_Streamed):
     """A streamed answer: iterate it for pieces of text."""
 
-    _inner: TracedStream | None
+    _inner: TracedStream | UntracedStream | None
 
     def __iter__(self) -> Self:
         return self
@@ -134,7 +135,7 @@ class LMStream(_Streamed):
 class LMAsyncStream(_Streamed):
     """A streamed answer: iterate it with ``async for``."""
 
-    _inner: TracedAsyncStream | None
+    _inner: TracedAsyncStream | UntracedAsyncStream | None
 
     def __aiter__(self) -> Self:
         return self

@@ -273,7 +273,7 @@ def test_exporter_that_interrupts(error: type[BaseException], query: Query) -> N
 def test_call_in_a_finaliser(query: Query) -> None:
     """A call made by a finaliser amid another call is a call like others: no deadlock, both answered."""
     lm = instant_lm()
-    lm("first")  # a finaliser amid Python's import of a module finds half of it
+    lm("first")  # amid that one a call is answered, and not recorded
     answers = []
 
     class Late:
@@ -312,3 +312,70 @@ def test_doctor_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert "exporting to Raising (OSError: No space left on device): " in told
     assert f"process {os.getpid()}" in told
+
+
+AMID = """
+import asyncio, json, os, sys, traceback
+import lmtrace
+from instant import Instant, instant_lm
+lm, other = instant_lm(), lmtrace.LM("local/other", backend=Instant(), num_retries=0, cache=False)
+nested, places, inside, armed = [], set(), False, True
+
+def handler(event, arguments):
+    # where a signal handler or a finaliser may be called: at any step, and so at these
+    global inside
+    if not armed or inside or event not in ("import", "exec", "compile", "open", "sqlite3.connect", "os.mkdir", "os.rename"):
+        return
+    stack, frame = set(), sys._getframe(1)
+    while frame:
+        stack.add(frame.f_code.co_name)
+        frame = frame.f_back
+    places.update(stack)
+    if "can_record" not in places:
+        return  # what comes before it is a first call itself
+    inside = True
+    text = str(len(nested))
+    nested.append(text)
+    try:
+        ask(text)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(3)
+    inside = False
+
+def ask(text):
+    assert lm(text) == [text]
+    if len(nested) % 5 == 1:
+        assert other(text) == [text]
+        assert list(other.stream(text)) == list(text)
+        if not asyncio._get_running_loop():
+            asyncio.run(atwin(text))
+
+async def atwin(text):
+    assert await other.acall(text) == [text]
+
+sys.addaudithook(handler)
+assert lm("the first call") == ["the first call"]
+armed = False
+assert lm("afterwards") == ["afterwards"]
+assert other("afterwards") == ["afterwards"]
+assert lm("0") == ["0"]
+assert lmtrace.flush(10)
+assert len(lm.history) == len(nested) + 3
+print(json.dumps([len(nested), sorted(places), lmtrace.stats()["failures"]]))
+"""
+
+
+def test_calls_amid_the_first_call(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls made by a finaliser or a signal handler while the first call loads what it needs: answered, at worst counted."""
+    monkeypatch.delenv("LMTRACE_TEST_RAISE")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("programs")))
+    done = subprocess.run([sys.executable, "-c", AMID], check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made, places, failed = json.loads(done.stdout)
+    assert made > 50
+    assert {"can_record", "build"} <= set(places)
+    assert set(failed) <= {"recording a call made amid the first one"}, done.stderr
+    texts = "SELECT json_extract_string(messages, '$[0].content') FROM calls"
+    assert query(f"SELECT count(*) FROM ({texts}) t(text) WHERE text IN ('the first call', 'afterwards')") == [(3,)]
+    assert query("SELECT count(*) = count(DISTINCT uuid) FROM calls") == [(True,)]
