@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lmtrace import _semconv as names
+from lmtrace import _step_metrics
 from lmtrace._data import OPERATIONS, LMUsage
 from lmtrace._deferred import Deferred
 from lmtrace._entry import HistoryEntry
@@ -40,6 +41,9 @@ _NEW: Final = (
     names.INFERENCE_INPUT_TOKENS,
     names.INFERENCE_OUTPUT_TOKENS,
     names.OPERATION_DURATION,
+    names.WORKFLOW_DURATION,
+    names.AGENT_DURATION,
+    names.TOOL_DURATION,
     names.CALLS,
 )
 _OLD: Final = (names.OPERATION_FIRST_CHUNK, names.TOKEN_USAGE)
@@ -99,9 +103,15 @@ class Metrics:
         )
         _queue.put(call)
 
+    def record_step(self, attributes: Mapping[str, Any], duration_ms: float, error: BaseException | None) -> None:
+        """Note a finished step, if it is one that is measured."""
+        if self._enabled and names.OPERATION_NAME in attributes:
+            kind = type(error).__qualname__ if error is not None else None
+            _step_metrics.measure(self._record, attributes, duration_ms, kind)
+
     def drain(self, deadline: float) -> bool:
         """Turn everything noted so far into measurements, until `deadline` (monotonic seconds); tell whether that was all."""
-        return _queue.drain_until(deadline)
+        return _queue.drain_until(deadline) and _step_metrics.drain(deadline)
 
     def _measure(self, call: _Call, batch: _Batch) -> None:
         """The measurements of one call. An answer from the cache or a replay took no inference and is only counted."""
@@ -194,6 +204,7 @@ _queue: Final[Deferred[tuple[Any, ...]]] = Deferred(_measure_all)
 
 def _before_collection(_options: object) -> Iterable[Observation]:
     _queue.drain()
+    _step_metrics.drain()
     return ()
 
 

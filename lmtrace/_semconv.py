@@ -66,6 +66,7 @@ SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
 TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
 TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_TYPE: Final = "gen_ai.tool.type"
+TOOL_DESCRIPTION: Final = "gen_ai.tool.description"
 TOOL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 TOOL_RESULT: Final = "gen_ai.tool.call.result"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
@@ -169,7 +170,7 @@ VALUE_TYPES: Final[dict[str, str]] = {
     **dict.fromkeys((CALL_ID, REQUEST_KEY, ROLLOUT_ID, SERVED_BY, SCOPE, RUN_ID, RUN_NAME), "string"),
     **dict.fromkeys((SYSTEM, OPENINFERENCE_KIND, STEP_INPUTS, STEP_OUTPUTS), "string"),
     **dict.fromkeys((DSPY_SIGNATURE, DSPY_ADAPTER, DSPY_ENGINE, RETRIEVAL_QUERY), "string"),
-    **dict.fromkeys((TOOL_NAME, TOOL_TYPE, WORKFLOW_NAME, EVALUATION_NAME), "string"),
+    **dict.fromkeys((TOOL_NAME, TOOL_TYPE, TOOL_DESCRIPTION, WORKFLOW_NAME, EVALUATION_NAME), "string"),
     **dict.fromkeys((REQUEST_STOP_SEQUENCES, REQUEST_ENCODING_FORMATS, RESPONSE_FINISH_REASONS), "string[]"),
     **dict.fromkeys((REQUEST_MAX_TOKENS, REQUEST_CHOICE_COUNT, REQUEST_TOP_K, REQUEST_SEED), "int"),
     **dict.fromkeys((SERVER_PORT, EMBEDDINGS_DIMENSION_COUNT, ATTEMPTS, USAGE_REASONING), "int"),
@@ -216,6 +217,9 @@ INFERENCE_OUTPUT_TOKENS: Final = "gen_ai.client.inference.operation.output_token
 OPERATION_DURATION: Final = "gen_ai.client.operation.duration"
 OPERATION_FIRST_CHUNK: Final = "gen_ai.client.operation.time_to_first_chunk"
 TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 - language-model tokens
+WORKFLOW_DURATION: Final = "gen_ai.workflow.duration"
+AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"
+TOOL_DURATION: Final = "gen_ai.execute_tool.duration"
 CALLS: Final = "lmtrace.calls"
 COLLECT_HOOK: Final = "lmtrace.collect"
 """Name of the instrument whose callback tells that a reader collects; it never has a value and is not exported."""
@@ -233,6 +237,9 @@ METRICS: Final[dict[str, Metric]] = {
     OPERATION_DURATION: Metric("histogram", "s", "GenAI operation duration.", SECONDS_BUCKETS),
     OPERATION_FIRST_CHUNK: Metric("histogram", "s", "Time until the first chunk of a stream.", SECONDS_BUCKETS),
     TOKEN_USAGE: Metric("histogram", "{token}", "Number of input and output tokens used.", TOKEN_BUCKETS),
+    WORKFLOW_DURATION: Metric("histogram", "s", "Duration of programs.", SECONDS_BUCKETS),
+    AGENT_DURATION: Metric("histogram", "s", "Duration of what agents are asked to do.", SECONDS_BUCKETS),
+    TOOL_DURATION: Metric("histogram", "s", "Duration of tool calls.", SECONDS_BUCKETS),
     CALLS: Metric("counter", "{call}", "Finished LM calls, by where the answer came from."),
 }
 

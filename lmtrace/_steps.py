@@ -20,9 +20,8 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind, Status, StatusCode
 
-from lmtrace import _recorder, _scope, _wire
+from lmtrace import _recorder, _scope, _step_content, _wire
 from lmtrace import _semconv as names
-from lmtrace._content import encode
 from lmtrace._entry import RunInfo
 from lmtrace._failures import failures
 from lmtrace._local_span import has_identity, local_span
@@ -49,15 +48,16 @@ class Step:
         span_kind: The kind of the OpenTelemetry span.
         inputs: Gives what it was asked to do, as anything `lmtrace._wire` can write; called where content is kept.
         content_names: The attributes that show inputs and outputs on spans, where content is wanted there.
+        content: Gives further attributes that are content.
         place: Where the code inside runs, if not where the step begins.
         holds: Whether it is one whose row takes those of small steps along.
         folds: Whether it is a small one.
     """
 
     __slots__ = (
-        "_attributes", "_content_names", "_error", "_folds", "_held", "_inputs", "_inputs_text", "_kind", "_left", "_name",
-        "_outputs", "_outputs_text", "_parent", "_recorder", "_run", "_scope", "_span", "_span_kind", "_start_ns",
-        "_start_perf", "_thread", "_token", "duration_ms", "place",
+        "_attributes", "_content_names", "_error", "_folds", "_further", "_held", "_inputs", "_inputs_text", "_kind", "_left",
+        "_name", "_outputs", "_outputs_text", "_parent", "_recorder", "_run", "_scope", "_span", "_span_kind",
+        "_start_ns", "_start_perf", "_thread", "_token", "duration_ms", "place",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,7 @@ class Step:
         span_kind: SpanKind = SpanKind.INTERNAL,
         inputs: Callable[[], Any] | None = None,
         content_names: tuple[str, str] = _SHOWN,
+        content: _step_content.Further | None = None,
         place: Place | None = None,
         holds: bool = False,
         folds: bool = False,
@@ -79,6 +80,7 @@ class Step:
         self._span_kind = span_kind
         self._inputs = inputs
         self._content_names = content_names
+        self._further = content
         self.place = place
         """Where the code inside runs, if not where the step begins."""
         self._folds = folds
@@ -95,6 +97,11 @@ class Step:
         self._left: Any = None
         self.duration_ms = 0.0
         """How long it took, when it is over."""
+
+    @property
+    def operation(self) -> str | None:
+        """Its operation, by the name of the conventions, if they have one for it."""
+        return self._attributes.get(names.OPERATION_NAME)
 
     @property
     def id(self) -> str:
@@ -205,6 +212,8 @@ class Step:
                 self._write(recorder)
         finally:
             self._end_span(recorder, duration_ms, error)
+        if recorder.metrics is not None:
+            recorder.metrics.record_step(self._attributes, duration_ms, error)
 
     def _write(self, recorder: Recorder) -> None:
         if self._folds:
@@ -256,13 +265,14 @@ class Step:
             span.end(end_time=self._start_ns + int(duration_ms * 1e6))
 
     def _content(self, recorder: Recorder) -> dict[str, str]:
-        """Inputs and outputs as JSON texts, redacted and cut."""
+        """Inputs, outputs and further content as texts, redacted and cut."""
         shown = zip(self._content_names, (self._inputs_text, self._outputs_text), strict=True)
-        return {
-            attribute: encode([recorder.redactor.data(text, _NOTHING)])[0][1:-1]
+        found = {
+            attribute: _step_content.shown(attribute, recorder.redactor.data(text, _NOTHING), self._attributes)
             for attribute, text in shown
             if text is not None
         }
+        return found if self._further is None else found | _step_content.further(self._further, recorder.redactor)
 
 
 def _keeps_content(recorder: Recorder) -> bool:

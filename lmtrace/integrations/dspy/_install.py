@@ -182,7 +182,8 @@ def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
     yield from _both(dspy.Module, _steps_of.module)
     yield from _both(dspy.Tool, _steps_of.tool)
     yield from _both(dspy.Embedder, _steps_of.embedder)
-    yield dspy.Retrieve, "__call__", _steps_of.retriever
+    for source in ("Retrieve", "ColBERTv2", "Embeddings"):
+        yield getattr(dspy, source), "__call__", _steps_of.retriever
     yield dspy.Evaluate, "__call__", _steps_of.evaluation
     yield PythonInterpreter, "execute", _steps_of.interpreter
     yield from _family(group, dspy.Adapter, _ADAPTER)

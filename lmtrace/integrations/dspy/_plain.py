@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
+
+from lmtrace import _semconv as names
 
 
 def plain(value: Any) -> Any:
@@ -73,3 +76,17 @@ def _place_in(value: Any, module: Any) -> str | None:
 def is_agent(cls: Any) -> bool:
     """Whether modules of a class decide by themselves which tools to call."""
     return any(one.__name__ in ("ReAct", "ReActV2", "CodeAct", "Avatar") for one in cls.__mro__)
+
+
+def address_of(url: Any) -> dict[str, Any]:
+    """The server behind an address, as attributes; nothing where there is none or it is not to be read."""
+    if not isinstance(url, str):
+        return {}
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return {}
+    if host is None:
+        return {}
+    return {names.SERVER_ADDRESS: host} if port is None else {names.SERVER_ADDRESS: host, names.SERVER_PORT: port}

@@ -19,10 +19,10 @@ from lmtrace import _semconv as names
 from lmtrace._failures import failures
 from lmtrace._steps import Step
 from lmtrace.integrations._patching import Function, Switch
-from lmtrace.integrations.dspy import _evaluations
+from lmtrace.integrations.dspy import _agents, _evaluations
 from lmtrace.integrations.dspy._evaluations import Compiling
 from lmtrace.integrations.dspy._identity import identity_of, predictors_of
-from lmtrace.integrations.dspy._plain import arguments, is_agent, label_of, plain, signature_of
+from lmtrace.integrations.dspy._plain import address_of, arguments, is_agent, label_of, plain, signature_of
 
 Begin = Callable[[Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]]
 """Makes the step of one call, or what goes around it."""
@@ -123,7 +123,13 @@ def _begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if signature is not None:
         attributes[names.DSPY_SIGNATURE] = signature
         place = place.detailed({"signature": signature})
-    return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs), place=place, holds=True)
+    agent = _agents.content(module) if names.AGENT_NAME in attributes else {}
+    return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs), place=place, holds=True, **agent)
+
+
+def _note_module(step: Step, result: Any) -> None:
+    attributes = _agents.finish_reasons(result) if step.operation == "invoke_agent" else {}
+    step.note(lambda: plain(result), attributes)
 
 
 def _module_name(module: Any, label: str, scope: str | None) -> tuple[str, dict[str, Any]]:
@@ -138,7 +144,7 @@ def _module_name(module: Any, label: str, scope: str | None) -> tuple[str, dict[
     return scope, {}
 
 
-module: Final = _wrapping(_begin_module)
+module: Final = _wrapping(_begin_module, _note_module)
 
 
 # --- adapters ----------------------------------------------------------------------------------------------------------
@@ -201,6 +207,7 @@ def _begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> St
         attributes,
         inputs=lambda: arguments(args, kwargs),
         content_names=(names.TOOL_ARGUMENTS, names.TOOL_RESULT),
+        content=lambda: _agents.description(owner),
     )
 
 
@@ -213,6 +220,7 @@ def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     count = kwargs.get("k", getattr(owner, "k", None))
     if type(count) is int:
         attributes[names.RETRIEVAL_TOP_K] = count
+    attributes |= address_of(getattr(owner, "url", None))
     return Step(
         f"retrieval {name}",
         "retriever",
