@@ -156,6 +156,16 @@ class Run:
 
         show_run(self.id)
 
+    def diff(self, other: str) -> None:
+        """Print what differs from another run, as `lmtrace diff` does.
+
+        Args:
+            other: Its name, its id or a part of one, or ``last~1`` for the run before.
+        """
+        from lmtrace._cli.diff import show_diff
+
+        show_diff(self.id, other)
+
     def __repr__(self) -> str:
         cost = "unknown" if self.cost is None else f"${self.cost:.2g}"
         return f"<Run {self.name!r} {self.id} calls={self.calls} errors={self.errors} cost={cost}>"

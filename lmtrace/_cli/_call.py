@@ -7,8 +7,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from lmtrace._cli._print import console, text
-from lmtrace._cli._rows import tool_call
-from lmtrace._cli._text import duration, message_text, money, one_line, plural
+from lmtrace._cli._text import duration, message_text, money, one_line, plural, tool_call
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,18 +1,20 @@
 """Two sets of calls side by side: which call answers to which, and what differs between them.
 
 Calls that run in parallel end in any order, so the order says little: a call is first paired with one that asked the very same
-from the same place, then with the next one from that place. What is left over is on one side only. Latency and cost are
+from the same place, with one that gave a predictor of DSPy the same inputs, then with the next one from that place. What is left over is on one side only. Latency and cost are
 never a difference by themselves, because they never repeat.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmtrace._cli._call import answers, conversation
+from lmtrace._cli._fields import Demo, Fields, Prompt, answers_of, demo_line, prompt_of
 from lmtrace._cli._words import Piece, word_pieces
 
 Row = dict[str, Any]
@@ -26,7 +28,7 @@ class Change:
     """One text that differs."""
 
     where: str
-    """``system``, ``user 2``, ``answer``, ``temperature`` …"""
+    """``system``, ``user 2``, ``answer``, ``temperature`` …; of DSPy ``instructions``, ``demos``, ``input question``, ``output answer``."""
     pieces: tuple[Piece, ...]
     """The words of both texts in order."""
 
@@ -38,6 +40,8 @@ class Pair:
     a: Row | None
     b: Row | None
     changes: tuple[Change, ...] = ()
+    same: tuple[tuple[str, str], ...] = ()
+    """What both calls of a changed pair have in common and tells a person what they are about; with DSPy only."""
 
     @property
     def state(self) -> str:
@@ -62,7 +66,7 @@ class Pair:
 def compare(a: Sequence[Row], b: Sequence[Row]) -> list[Pair]:
     """Return the pairs in the order of A's calls, then what only B has."""
     partner: dict[int, int] = {}
-    for key in (_same_request, _same_question, _same_place):
+    for key in (_same_request, _same_question, _same_inputs, _same_place):
         _match(a, b, partner, key)
     pairs = [_pair(row, b[partner[index]]) if index in partner else Pair(row, None) for index, row in enumerate(a)]
     taken = set(partner.values())
@@ -75,8 +79,8 @@ def _match(a: Sequence[Row], b: Sequence[Row], partner: dict[int, int], key: Cal
         if index not in taken:
             free[key(row)].append(index)
     for index, row in enumerate(a):
-        if index not in partner and free[key(row)]:
-            partner[index] = free[key(row)].popleft()
+        if index not in partner and free[found := key(row)] and found is not None:
+            partner[index] = free[found].popleft()
 
 
 def _same_request(row: Row) -> object:
@@ -87,21 +91,65 @@ def _same_question(row: Row) -> object:
     return row["scope"], tuple(conversation(row))
 
 
+def _same_inputs(row: Row) -> object:
+    """Two candidates ask the same with other instructions or other demos."""
+    prompt = prompt_of(row)
+    return None if prompt is None else (row["scope"], prompt.inputs)
+
+
 def _same_place(row: Row) -> object:
     return row["scope"], row["operation"]
 
 
 def _pair(a: Row, b: Row) -> Pair:
-    return Pair(a, b, tuple(_changes(a, b)))
+    changes = tuple(_changes(a, b))
+    return Pair(a, b, changes, tuple(_common(prompt_of(a), prompt_of(b))) if changes else ())
+
+
+def _common(a: Prompt | None, b: Prompt | None) -> Iterator[tuple[str, str]]:
+    if a is None or b is None:
+        return
+    if a.demos and a.demos == b.demos:
+        yield "demos", f"{len(a.demos)}, the same"
+    yield from ((f"input {name}", said) for name, said in a.inputs if (name, said) in b.inputs)
 
 
 def _changes(a: Row, b: Row) -> Iterator[Change]:
     for where, before, after in _facts(a, b):
         if before != after:
             yield Change(where, tuple(Piece(kind, said) for kind, said in (("-", before), ("+", after)) if said))
-    for where, before, after in _texts(a, b):
-        if before != after:
-            yield Change(where, tuple(word_pieces(before, after)))
+    yield from _asked_changes(a, b)
+    yield from list(_words(_answered(a, b))) or _words(_whole_answers(a, b))
+    yield from _words([("error", _error(a), _error(b))])
+
+
+def _asked_changes(a: Row, b: Row) -> list[Change]:
+    """What differs between two prompts of DSPy, or between messages."""
+    before, after = prompt_of(a), prompt_of(b)
+    found = [] if before is None or after is None else list(_prompt_changes(before, after))
+    return found or list(_words(_aligned(_numbered(conversation(a)), _numbered(conversation(b)))))
+
+
+def _prompt_changes(a: Prompt, b: Prompt) -> Iterator[Change]:
+    yield from _words([("instructions", a.instructions, b.instructions)])
+    if a.demos != b.demos:
+        yield Change("demos", tuple(_demo_pieces(a.demos, b.demos)))
+    yield from _words(_aligned(_prefixed("input", a.inputs), _prefixed("input", b.inputs)))
+    yield from _words([("fields", a.rest, b.rest)])
+
+
+def _demo_pieces(a: Sequence[Demo], b: Sequence[Demo]) -> Iterator[Piece]:
+    """Demos that are gone or new, a line each, and how many are the same between them."""
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield Piece("=", f"\n    {j - i} the same")
+            continue
+        yield from (Piece("-", f"\n    {demo_line(demo)}") for demo in a[i:j])
+        yield from (Piece("+", f"\n    {demo_line(demo)}") for demo in b[k:m])
+
+
+def _words(texts: Iterable[tuple[str, str, str]]) -> Iterator[Change]:
+    return (Change(where, tuple(word_pieces(before, after))) for where, before, after in texts if before != after)
 
 
 def _facts(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
@@ -112,10 +160,26 @@ def _facts(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
     yield "tools", _text(a["tools"]), _text(b["tools"])
 
 
-def _texts(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
-    yield from _aligned(_numbered(conversation(a)), _numbered(conversation(b)))
-    yield from _aligned(_numbered(_answers(a)), _numbered(_answers(b)))
-    yield "error", _error(a), _error(b)
+def _answered(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
+    before, after = answers_of(a), answers_of(b)
+    if before is None or after is None:
+        return _whole_answers(a, b)
+    return _aligned(_output_fields(before), _output_fields(after))
+
+
+def _whole_answers(a: Row, b: Row) -> Iterator[tuple[str, str, str]]:
+    return _aligned(_numbered(_answers(a)), _numbered(_answers(b)))
+
+
+def _output_fields(answered: list[Fields]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index, fields in enumerate(answered, 1):
+        found |= _prefixed("output" if index == 1 else f"output {index}", fields)
+    return found
+
+
+def _prefixed(prefix: str, fields: Fields) -> dict[str, str]:
+    return {f"{prefix} {name}".strip(): said for name, said in fields}
 
 
 def _answers(row: Row) -> Iterator[tuple[str, str]]:

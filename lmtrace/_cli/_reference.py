@@ -1,4 +1,4 @@
-"""What people call a call, a run or a rollout: ids and parts of them, names, ``last``, ``last~1``, ``…@rollout=2``."""
+"""What people call a call, a run, a rollout or a candidate: ids and parts of them, names, ``last``, ``last~1``, ``…@rollout=2``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lmtrace._cli._candidates import candidate_of, title
 from lmtrace._cli._fail import NotFoundFailure, UsageFailure, nearest
 from lmtrace._cli._store import Row, known_values, rows
 from lmtrace._cli._text import moment, short_id
@@ -30,12 +31,12 @@ class Referred:
 
 
 def resolve(history: History, reference: str) -> Referred:
-    """Return the calls of a run, one call, or those of either with one rollout id.
+    """Return the calls of a run, one call, those of either with one rollout id, or those of a candidate.
 
     Raises:
         Failure: nothing is called that, or several calls are.
     """
-    found = _plain(history, reference)
+    found = _plain(history, reference) or _candidate(history, reference)
     if found is not None:
         return found
     match = _ROLLOUT.fullmatch(reference)
@@ -64,6 +65,16 @@ def _plain(history: History, reference: str) -> Referred | None:
         if found and (test == "run_name = ?" or len(reference) >= SHORTEST):
             return _run(history, found[0]["run_id"])
     return None
+
+
+def _candidate(history: History, reference: str) -> Referred | None:
+    candidate = candidate_of(history, reference)
+    if candidate is None:
+        return None
+    query = """
+        SELECT calls.*, score FROM calls LEFT JOIN examples USING (example_id) WHERE calls.evaluation_id = ?
+        ORDER BY calls.timestamp, calls.uuid"""
+    return Referred(title(candidate), rows(history, query, [candidate["evaluation_id"]]))
 
 
 def _last_run(history: History, back: int, reference: str) -> Referred:

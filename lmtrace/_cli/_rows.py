@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lmtrace._cli._fields import answers_of, fields_line, inputs_of
 from lmtrace._cli._print import Column, print_table, text
-from lmtrace._cli._text import brief_moment, duration, message_text, money, one_line, short_id, tokens
+from lmtrace._cli._text import brief_moment, duration, message_text, money, one_line, short_id, tokens, tool_call
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,13 +20,16 @@ PREVIEW = 200
 
 SHOWN = (
     "uuid, timestamp, duration_ms, run_id, run_name, scope, operation, model, prompt, messages, outputs, output_text, "
-    "input_tokens, output_tokens, cost, served_by, error_type, error_message, error_status, trace_id, rollout_id"
+    "input_tokens, output_tokens, cost, served_by, error_type, error_message, error_status, trace_id, rollout_id, adapter, signature"
 )
 """The columns that lines need."""
 
 
 def asked(row: Row) -> str:
-    """The last thing the user said, on one line."""
+    """The last thing the user said, on one line; of a predictor of DSPy its inputs."""
+    inputs = inputs_of(row)
+    if inputs:
+        return fields_line(inputs, PREVIEW)
     messages = row.get("messages")
     if isinstance(messages, list):
         said = [item for item in messages if isinstance(item, dict) and item.get("role", "user") == "user"]
@@ -38,6 +42,9 @@ def answered(row: Row) -> str:
     """The first answer on one line, or the tools it calls, or the error."""
     if row.get("error_type"):
         return f"✗ {error_line(row)}"
+    fields = answers_of(row)
+    if fields is not None:
+        return fields_line(fields[0], PREVIEW)
     return one_line(row.get("output_text"), PREVIEW) or called_tools(row) or ""
 
 
@@ -55,14 +62,6 @@ def called_tools(row: Row) -> str:
     first = outputs[0] if isinstance(outputs, list) and outputs else None
     found = first.get("tool_calls") if isinstance(first, dict) else None
     return one_line(", ".join(tool_call(item) for item in found or []), PREVIEW)
-
-
-def tool_call(item: Any) -> str:
-    """One tool call as ``name(arguments)``, whichever of the usual shapes it has."""
-    if not isinstance(item, dict):
-        return str(item)
-    function = item["function"] if isinstance(item.get("function"), dict) else item
-    return f"{function.get('name') or 'tool'}({function.get('arguments', function.get('args')) or ''})"
 
 
 def short_model(model: str | None) -> str:

@@ -6,7 +6,7 @@ Rows are dictionaries: times in UTC, JSON columns parsed. DuckDB is imported whe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,7 +75,22 @@ def opened(given: Path | None, filters: Filters | None = None) -> Iterator[Histo
         history.close()
 
 
-def rows(history: History, query: str, params: Sequence[Any] = ()) -> list[Row]:
+@contextmanager
+def flushed() -> Iterator[History]:
+    """The history this process records, with everything it has recorded.
+
+    Raises:
+        Failure: the store is off or cannot be read.
+    """
+    import lmtrace
+    from lmtrace import _settings
+
+    lmtrace.flush(5.0)
+    with opened(_settings.current().store) as history:
+        yield history
+
+
+def rows(history: History, query: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
     """What `query` gives.
 
     Raises:
@@ -84,7 +99,7 @@ def rows(history: History, query: str, params: Sequence[Any] = ()) -> list[Row]:
     from lmtrace_exporters import HistoryQueryError
 
     try:
-        return _dictionaries(history.fetch(query, list(params) or None))
+        return _dictionaries(history.fetch(query, params or None))
     except HistoryQueryError as error:
         raise UsageFailure(str(error)) from None
 

@@ -144,3 +144,11 @@ def _part_text(part: Any) -> str:
         if isinstance(part.get(key), str):
             return str(part[key])
     return f"[{part.get('type', 'part')}]"
+
+
+def tool_call(item: Any) -> str:
+    """One tool call as ``name(arguments)``, whichever of the usual shapes it has."""
+    if not isinstance(item, dict):
+        return str(item)
+    function = item["function"] if isinstance(item.get("function"), dict) else item
+    return f"{function.get('name') or 'tool'}({function.get('arguments', function.get('args')) or ''})"

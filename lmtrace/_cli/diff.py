@@ -13,7 +13,7 @@ from lmtrace._cli._filters import json_option, limit_option, store_option
 from lmtrace._cli._print import Column, console, note, print_json, print_table, text
 from lmtrace._cli._reference import Referred, resolve
 from lmtrace._cli._rows import asked, short_model
-from lmtrace._cli._store import Row, opened
+from lmtrace._cli._store import Row, flushed, opened
 from lmtrace._cli._text import count, duration, money, one_line, plural, short_id
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ AROUND = 80
 """Characters of an equal stretch shown on each side of a change."""
 
 LEAST_SHARE = 0.005
+LIMIT = 20
 
 EXAMPLES = """
     \b
@@ -32,6 +33,7 @@ EXAMPLES = """
     lmtrace diff rag-v1 rag-v2 --stat     two runs by name, figures only
     lmtrace diff 9c21a0f4 77b1e3d2        two calls
     lmtrace diff 9c21a0f4@0 9c21a0f4@1    two rollouts of one request
+    lmtrace diff mipro#3 mipro#7          two candidates of a run
 """
 
 
@@ -39,14 +41,16 @@ EXAMPLES = """
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--stat", is_flag=True, help="Figures only, no texts.")
-@limit_option(20, "calls with their texts")
+@limit_option(LIMIT, "calls with their texts")
 @json_option
 @store_option
 @click.pass_context
 def command(
     context: click.Context, *, a: str, b: str, stat: bool, limit: int, as_json: bool, store: Path | None
 ) -> None:
-    """Compare two runs, two calls, or two rollouts of a request; each is an id or a part of one, a name, or last~N.
+    """Compare two runs, calls, candidates, or rollouts of a request; each is an id or a part of one, a name, or last~N.
+
+    Calls of DSPy are compared by instructions, demos and fields.
 
     The exit code is 1 when they asked or were answered something different.
     """
@@ -58,6 +62,18 @@ def command(
     else:
         _print(left, right, pairs, 0 if stat else limit or len(pairs))
     context.exit(1 if any(pair.state != "same" for pair in pairs) else 0)
+
+
+def show_diff(run_id: str, other: str) -> None:
+    """Print how a run of this process differs from another run; everything recorded is flushed first.
+
+    Raises:
+        Failure: the store is off or cannot be read, or `other` names nothing in it.
+    """
+    with flushed() as history:
+        left, right = resolve(history, other), resolve(history, run_id)
+    pairs = compare(left.calls, right.calls)
+    _print(left, right, pairs, LIMIT)
 
 
 def _print(left: Referred, right: Referred, pairs: list[Pair], limit: int) -> None:
@@ -112,6 +128,8 @@ def _print_pair(pair: Pair) -> None:
     printer.print(text(_title(pair), "bold"), soft_wrap=True)
     if pair.state != "changed":
         printer.print(text(f"  {one_line(asked(pair.either), 200)}"), soft_wrap=True)
+    for where, said in pair.same:
+        printer.print(text(f"  {where}: {one_line(said, 160)}", "dim"), soft_wrap=True)
     for change in pair.changes:
         line = text(f"  {change.where}: ", "dim")
         line.append_text(_coloured(change, marked=not printer.is_terminal or printer.no_color))
@@ -122,10 +140,11 @@ def _title(pair: Pair) -> str:
     row = pair.either
     names = " → ".join(short_id(side["uuid"]) for side in (pair.a, pair.b) if side is not None)
     place = [row["scope"], short_model(row["model"]), f"rollout {row['rollout_id']}" if row["rollout_id"] else None]
-    figures = []
+    scores = [side.get("score") for side in (pair.a, pair.b) if side is not None]
+    figures = [f"score {' → '.join(f'{score:g}' for score in scores)}"] if scores and None not in scores else []
     if pair.state == "changed" and pair.a is not None and pair.b is not None:
         shows: tuple[tuple[str, str, Any], ...] = (("cost", "", money), ("duration_ms", "", duration))
-        figures = [
+        figures += [
             f"Δ{_delta(pair.a[name], pair.b[name], show)}{unit}" for name, unit, show in shows if pair.delta(name)
         ]
         spent = [pair.delta(name) for name in ("input_tokens", "output_tokens")]

@@ -11,7 +11,7 @@ from lmtrace._cli._call import print_call
 from lmtrace._cli._fail import NotFoundFailure, UsageFailure, nearest
 from lmtrace._cli._filters import Filters, json_option, store_option
 from lmtrace._cli._print import print_json
-from lmtrace._cli._store import HOW_TO_RECORD, Row, calls, opened, rows
+from lmtrace._cli._store import HOW_TO_RECORD, Row, calls, flushed, opened, rows
 from lmtrace._cli._text import moment, one_line, short_id
 from lmtrace._cli._tree import print_tree
 
@@ -59,11 +59,7 @@ def show_run(run_id: str) -> None:
     Raises:
         Failure: the store is off or cannot be read.
     """
-    import lmtrace
-    from lmtrace import _settings
-
-    lmtrace.flush(5.0)
-    with opened(_settings.current().store) as history:
+    with flushed() as history:
         found = rows(history, "SELECT * FROM calls WHERE run_id = ? ORDER BY timestamp, uuid", [run_id])
         spans = rows(history, "SELECT * FROM spans WHERE call_uuid IS NULL AND run_id = ? ORDER BY timestamp", [run_id])
     print_tree(found, spans)
