@@ -23,9 +23,10 @@ def read(lm: Any, seen: Any, outputs: Any) -> tuple[LMResponse, str]:
         seen: What passed on the way: LiteLLM's object, or DSPy's own result.
         outputs: What the call returned.
     """
-    if hasattr(seen, "response_model") and hasattr(seen, "outputs"):  # DSPy 3.4's CallResult
+    kind: Any = type(seen)
+    if hasattr(kind, "response_model") and isinstance(seen.outputs, list):  # DSPy 3.4's CallResult
         return _from_result(lm, seen)
-    if hasattr(seen, "to_legacy_outputs"):  # DSPy 3.3's typed answer
+    if hasattr(kind, "to_legacy_outputs"):  # DSPy 3.3's typed answer
         seen, outputs = seen.provider_response or seen, seen.to_legacy_outputs()
     if seen is None:
         return _from_outputs(lm, outputs), "custom"
@@ -104,6 +105,12 @@ def _output(item: Any) -> LMOutput:
 
 
 def _tool_call(call: Any) -> LMToolCallPart:
-    data = call if isinstance(call, Mapping) else call.model_dump()
-    function = data.get("function") or {}
-    return LMToolCallPart(id=data.get("id"), name=function.get("name"), arguments=function.get("arguments"))
+    """A call in the form of the chat or of the Responses interface, as data or as an object."""
+    function = _field(call, "function") or call
+    number = _field(call, "call_id") or _field(call, "id")
+    name, arguments = _text(_field(function, "name")), _field(function, "arguments")
+    return LMToolCallPart(id=_text(number), name=name, arguments=arguments)
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)

@@ -12,15 +12,21 @@ from lmtrace import _semconv as names
 
 
 def plain(value: Any) -> Any:
-    """Examples and predictions as their fields, anywhere inside; everything else as it is."""
-    fields = getattr(value, "toDict", None)
-    if callable(fields):
-        return plain(fields())
-    if type(value) is dict:
-        return {key: plain(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return [plain(item) for item in value]
-    return value
+    """Examples and predictions as their fields, anywhere inside; everything else, and what has no end, as it is."""
+    try:
+        return _plain(value)
+    except RecursionError:
+        return value
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [_plain(item) for item in value]
+    # the class is asked: a mock has every method, and each gives another mock
+    return _plain(value.toDict()) if callable(getattr(kind, "toDict", None)) else value
 
 
 def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -30,10 +36,16 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 def signature_of(module: Any) -> str | None:
     """``question -> answer`` of a predictor, or of one that has a single predictor inside, as ChainOfThought."""
-    text = _text_of(getattr(module, "signature", None))
+    text = _text_of(_attribute(module, "signature"))
     if text is None:
-        text = _text_of(getattr(getattr(module, "predict", None), "signature", None))
+        text = _text_of(_attribute(_attribute(module, "predict"), "signature"))
     return text
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """An attribute that is there: no property is asked, nor ``__getattr__``, which are the program's own code."""
+    own = getattr(owner, "__dict__", None)
+    return own[name] if own is not None and name in own else getattr(type(owner), name, None)
 
 
 _texts: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
@@ -68,8 +80,12 @@ def _place_in(value: Any, module: Any) -> str | None:
     if isinstance(value, (list, tuple)):
         return next((str(index) for index, item in enumerate(value) if item is module), None)
     if isinstance(value, dict):
-        return next((repr(key) for key, item in value.items() if item is module), None)
+        return next((_shown(key) for key, item in value.items() if item is module), None)
     return None
+
+
+def _shown(key: Any) -> str:
+    return repr(key) if isinstance(key, (str, int)) else type(key).__name__
 
 
 @functools.lru_cache(maxsize=256)

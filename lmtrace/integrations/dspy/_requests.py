@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lmtrace import _secrets
 from lmtrace._data import LMRequest, ModelType
+from lmtrace.integrations.dspy import _typed
 from lmtrace.integrations.dspy._store_cache import wishes
 from lmtrace.integrations.litellm._facts import facts
 
@@ -29,15 +30,21 @@ def read(lm: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[LMR
         del parameters[name]
     if args:
         prompt, messages = args[0], args[1] if len(args) > 1 else messages
-    if prompt is not None and not isinstance(prompt, str):
-        typed, prompt = prompt, None
-    if typed is not None:
-        messages, parameters = _typed(lm, typed, parameters)
+    if typed is not None or not _is_plain(prompt, args):
+        messages, shown = _typed.read(lm, args or (prompt if typed is None else typed,), parameters)
+        prompt, parameters = None, {**parameters, **shown}
     stream = _settings().send_stream is not None  # to listeners of the program
     return _request(lm, prompt, messages, parameters, stream=stream, cache=bool(cache))
 
 
 _NO_PARAMETERS: Final = frozenset({"prompt", "messages", "request", "cache"})
+
+
+def _is_plain(prompt: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a prompt is one, with nothing after it but the messages that DSPy 3.2 takes there."""
+    return (prompt is None or isinstance(prompt, str)) and (
+        len(args) < 2 or args[1] is None or isinstance(args[1], list)
+    )
 
 
 def _request(
@@ -65,21 +72,6 @@ def _messages(lm: Any, messages: Any) -> Any:
     if not (getattr(lm, "use_developer_role", False) and lm.model_type == "responses"):
         return messages
     return [{**one, "role": "developer"} if one.get("role") == "system" else one for one in messages]
-
-
-def _typed(lm: Any, typed: Any, parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Messages and parameters of a typed request, in the shape every other call has."""
-    try:
-        from dspy.clients.lm15_boundary import history_messages, request_kwargs
-    except ImportError:  # DSPy 3.3, whose typed requests are its own
-        from dspy.clients.openai_format import to_openai_chat_request
-
-        data = to_openai_chat_request(typed)
-        data.pop("model", None)
-        return data.pop("messages", None), {**parameters, **data}
-    given = request_kwargs(typed, lm.model_type)
-    shown = {name: value for name, value in given.items() if name not in ("model", "messages", "input", "prompt")}
-    return history_messages(typed), {**parameters, **shown}
 
 
 def _has_cache(lm: Any) -> bool:
