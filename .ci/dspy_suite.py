@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import suite_plugin
+import dspy_suite_plugin
 
-PLUGINS: Final = ("pytest_asyncio.plugin", "anyio.pytest_plugin", "pytest_mock", "pytest_timeout", "suite_plugin")
+PLUGINS: Final = ("pytest_asyncio.plugin", "anyio.pytest_plugin", "pytest_mock", "pytest_timeout", "dspy_suite_plugin")
 ARMS: Final[dict[str, dict[str, str]]] = {
     "without": {},
-    "with": {suite_plugin.INSTRUMENT: "1"},
-    "raising": {suite_plugin.INSTRUMENT: "1", "LMTRACE_TEST_RAISE": "1"},
+    "with": {dspy_suite_plugin.INSTRUMENT: "1"},
+    "raising": {dspy_suite_plugin.INSTRUMENT: "1", "LMTRACE_TEST_RAISE": "1"},
 }
 
 
@@ -78,7 +78,7 @@ def run(name: str, checkout: Path, tests: Sequence[str]) -> Arm:
             subprocess.run(  # its exit code says that tests failed, which is no news
                 [*command, *tests],
                 cwd=checkout,
-                env=_environment(folder) | {suite_plugin.REPORT: str(report)} | ARMS[name],
+                env=_environment(folder) | {dspy_suite_plugin.REPORT: str(report)} | ARMS[name],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

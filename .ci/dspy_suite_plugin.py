@@ -1,4 +1,4 @@
-"""What `own_suite.py` adds to DSPy's own tests: the instrumentation, in one of the arms, and a report of each outcome."""
+"""What `dspy_suite.py` adds to DSPy's own tests: the instrumentation, in one of the arms, and a report of each outcome."""
 
 from __future__ import annotations
 
