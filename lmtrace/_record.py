@@ -24,7 +24,7 @@ from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry, RunInfo, ServedBy, dspy_outputs
 from lmtrace._failed import call_error, raised_by, type_name
 from lmtrace._failures import failures
-from lmtrace._keys import framed_key, request_key
+from lmtrace._keys import framed_key, plain_messages, request_key
 from lmtrace._local_span import has_identity, local_span
 from lmtrace._quick import new_entry, new_record
 from lmtrace._rows import Asked, call_line
@@ -107,10 +107,8 @@ class CallRecord:
         except Exception as error:
             failures.note("opening a span", error)
         asked = self._asked = Asked(request, shape) if recorder.keep_rows and recorder.keep_content else None
-        if asked is not None and asked.canonical is not None:
-            self.request_key = framed_key(shape.frame, asked.canonical)
-        else:
-            self.request_key = request_key(request)
+        canonical = plain_messages(request.messages) if asked is None else asked.canonical
+        self.request_key = request_key(request) if canonical is None else framed_key(shape.frame, canonical)
 
     def _open_span(self, shape: Shape) -> None:
         parent = otel_context.get_current()

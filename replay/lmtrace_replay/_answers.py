@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Final
 
 from lmtrace._data import LMOutput, LMRequest, LMResponse, LMTextPart, LMUsage
+from lmtrace._quick import new_output, new_response
 from lmtrace_replay._raised import public_error
 from lmtrace_replay._recording import Recording
 
@@ -35,7 +36,7 @@ def error_of(recording: Recording, request: LMRequest) -> Exception:
 def flagged(response: LMResponse) -> LMResponse:
     """A copy of a recorded answer that says where it came from. Texts are shared, everything mutable is not."""
     metadata = response.metadata
-    return LMResponse(
+    return new_response(
         model=response.model,
         outputs=[_output(output) for output in response.outputs],
         usage=None if response.usage is None else _usage(response.usage),
@@ -57,9 +58,10 @@ def _output(output: LMOutput) -> LMOutput:
         parts = output.parts
         if len(parts) == 1 and type(part := parts[0]) is LMTextPart and part.provider_data is None:
             return output if type(parts) is tuple else replace(output, parts=(part,))
-    return replace(
-        output,
+    return new_output(
         parts=tuple(_part(part) for part in output.parts),
+        finish_reason=output.finish_reason,
+        truncated=output.truncated,
         provider_data=_copied(output.provider_data),
         logprobs=_copied(output.logprobs),
         metadata=_copied(output.metadata),

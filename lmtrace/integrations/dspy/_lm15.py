@@ -24,6 +24,7 @@ from lmtrace._data import (
     LMToolCallPart,
     LMUsage,
 )
+from lmtrace._quick import new_output, new_response, new_text
 from lmtrace.integrations.dspy import _lm15_raw, _openai_form
 from lmtrace.integrations.litellm._usage import valid_cost
 
@@ -51,7 +52,7 @@ def response(result: Any, usage: LMUsage | None) -> LMResponse:
         metadata[COST_DETAILS] = result.cost_details
     if cost is not None:
         metadata["cost_source"] = COST_SOURCE
-    return LMResponse(
+    return new_response(
         model=result.response_model or first.model,
         outputs=[_output(one, first) for one in result.responses],
         usage=usage,
@@ -74,7 +75,7 @@ def _output(one: Any, first: Any) -> LMOutput:
         logprobs, rest = _openai_form.logprobs(data.get("logprobs")), _rest(data, first)
     if one.provider_data is not None:
         rest.update(_lm15_raw.kept(one.provider_data, texts(parts)))
-    return LMOutput(
+    return new_output(
         parts=parts,
         finish_reason=_openai_form.finish_reason(reason),
         truncated=reason == "length",
@@ -147,7 +148,7 @@ def _other(part: Any) -> LMPart:
 _Make = Callable[[Any, Mapping[str, Any] | None], LMPart]
 
 _MAKERS: Final[dict[str, _Make]] = {
-    "text": lambda part, rest: LMTextPart(part.text, rest),
+    "text": lambda part, rest: new_text(part.text, rest),
     "thinking": lambda part, rest: LMReasoningPart(part.text, rest),
     "refusal": lambda part, rest: LMRefusalPart(part.text, rest),
     "tool_call": lambda part, rest: LMToolCallPart(part.id, part.name, json.dumps(part.input), rest),

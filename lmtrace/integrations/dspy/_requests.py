@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lmtrace import _secrets
 from lmtrace._data import LMRequest, ModelType
+from lmtrace._quick import new_request
 from lmtrace.integrations.dspy import _typed
 from lmtrace.integrations.dspy._store_cache import wishes
 from lmtrace.integrations.litellm._facts import facts
@@ -52,7 +53,7 @@ def _request(
 ) -> tuple[LMRequest, dict[str, Any]]:
     safe, secrets = _secrets.split({name: value for name, value in parameters.items() if value is not None})
     known = facts(lm.model, safe.get("api_base") or safe.get("base_url"), None)
-    request = LMRequest(
+    request = new_request(
         model=lm.model,
         model_type=_MODEL_TYPES.get(getattr(lm, "model_type", "chat"), "chat"),
         messages=_messages(lm, messages) if messages else [{"role": "user", "content": prompt}],
