@@ -1,4 +1,4 @@
-"""Calls in unusual numbers, sizes, orders and times (faults 8, 18, 20, 21, 25, 26, 28, 40): answered as without lmtrace, and kept."""
+"""Calls in unusual numbers, sizes, orders and times (faults 8, 18, 20, 21, 25-28, 40): answered as without lmtrace, and kept."""
 
 from __future__ import annotations
 
@@ -111,6 +111,42 @@ def test_objects_that_block(query: Query) -> None:
     first, second = (json.loads(kwargs) for (kwargs,) in rows)
     assert [first["extra"]["lossy"], first["more"][0]["deep"]["lossy"]] == [True, True]
     assert second["extra"][0] == {"word": "as it was"}
+
+
+SUBINTERPRETER = """
+import json, sys
+from instant import instant_lm
+lm = instant_lm()
+assert lm("before") == ["before"]
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+inside = interpreters.create()
+def errors(code):
+    try:
+        failed = run(inside, f"import sys; sys.path[:] = {sys.path!r}\\n{code}")
+    except interpreters.RunFailedError as error:
+        return str(error)
+    return "" if failed is None else failed.formatted
+said = [errors("import lmtrace; lmtrace.__version__"), errors("import lmtrace; lmtrace.LM('local/instant')")]
+interpreters.destroy(inside)
+assert lm("after") == ["after"]
+print(json.dumps(said))
+"""
+
+
+def test_subinterpreters(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing works; an LM cannot be made where orjson refuses, and says so; the main interpreter records as before."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path.endswith("programs")))
+    done = subprocess.run(
+        [sys.executable, "-c", SUBINTERPRETER], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    imported, made = json.loads(done.stdout)
+    assert imported == ""
+    assert made == "" or ("ImportError" in made and "does not support loading in subinterpreters" in made)
+    assert query("SELECT count(*) FROM calls") == [(2,)]
 
 
 SWITCHING = """
