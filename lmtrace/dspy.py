@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lmtrace.integrations.dspy._examples import examples
     from lmtrace.integrations.dspy._lm import LM
 
-__all__ = ["LM"]
+__all__ = ["LM", "examples"]
 
-_HOMES = {"LM": "_lm"}
+_HOMES = {"LM": "_lm", "examples": "_examples"}
 
 
 def __getattr__(name: str) -> Any:

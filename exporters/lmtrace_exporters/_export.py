@@ -22,6 +22,7 @@ from lmtrace._exporter import Exporter, Record
 from lmtrace._spreadsheet import inert
 from lmtrace_exporters._database import TABLES, add_tables
 from lmtrace_exporters._errors import StoreError
+from lmtrace_exporters._finetune import CONDITION, finetune_lines
 from lmtrace_exporters._parquet_folder import PARQUET
 from lmtrace_exporters._rows import from_table
 from lmtrace_exporters._rowsql import quote
@@ -48,7 +49,8 @@ def export_history(
         target: the file to make. ``parquet`` makes one file of calls when the name ends in ``.parquet``, else a folder
             with ``calls.parquet`` and ``spans.parquet``.
         format: ``duckdb`` (a database with the same tables and views), ``parquet``, ``jsonl`` (one object per call and
-            span, as in a journal) or ``csv`` (calls only; text that a spreadsheet would run as a formula begins with ').
+            span, as in a journal), ``finetune`` (OpenAI's JSON lines for fine-tuning: the conversations of calls that
+            succeeded, each once) or ``csv`` (calls only; text that a spreadsheet would run as a formula begins with ').
         where: a condition in SQL on the columns of `calls`; only calls that fulfil it are written, and the spans of their
             traces and runs.
         params: values for the ``?`` in `where`.
@@ -181,6 +183,12 @@ def _to_jsonl(history: History, path: Path, chosen: _Chosen) -> None:
                 file.write(orjson.dumps(_as_line(kind, row)) + b"\n")
 
 
+def _to_finetune(history: History, path: Path, chosen: _Chosen) -> None:
+    taught = _Chosen(f"({chosen.where}) AND {CONDITION}", chosen.params)
+    with path.open("wb") as file:
+        file.writelines(line + b"\n" for line in finetune_lines(_rows(history, "call", taught)))
+
+
 def _to_csv(history: History, path: Path, chosen: _Chosen) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, history.sql("FROM calls LIMIT 0").columns)
@@ -222,6 +230,7 @@ def _iso(moment: datetime) -> str:
 _WRITERS: Final[dict[str, Callable[[History, Path, _Chosen], None]]] = {
     "csv": _to_csv,
     "duckdb": _to_duckdb,
+    "finetune": _to_finetune,
     "jsonl": _to_jsonl,
     "parquet": _to_parquet,
 }

@@ -27,11 +27,13 @@ ENDINGS = {
 
 STDOUT = "-"
 OTLP = "otlp"
+FINETUNE = "finetune"
 
 EXAMPLES = """
     \b
     lmtrace export calls.parquet --since 7d
     lmtrace export dear.jsonl --where "cost > 0.01 AND tags['exp'] = 'a'"
+    lmtrace export train.jsonl --to finetune --run rag-v2 --scope RAG.answer --min-score 1
     lmtrace export --to otlp --endpoint http://localhost:4318 --run rag-v2
 """
 
@@ -42,8 +44,11 @@ EXAMPLES = """
     "--to",
     "--format",
     "kind",
-    type=click.Choice([*sorted(set(ENDINGS.values())), OTLP]),
-    help="Instead of what FILE's ending says; otlp sends spans and takes no FILE.",
+    type=click.Choice([*sorted(set(ENDINGS.values())), FINETUNE, OTLP]),
+    help="Instead of what FILE's ending says; finetune is OpenAI's JSON lines, otlp sends spans and takes no FILE.",
+)
+@click.option(
+    "--min-score", type=float, metavar="SCORE", help="Only calls for examples that dspy.Evaluate gave at least that."
 )
 @click.option(
     "--where", default="TRUE", metavar="SQL", help="Only calls that fulfil a condition on the columns of calls."
@@ -59,6 +64,7 @@ def command(
     target: str,
     kind: str | None,
     where: str,
+    min_score: float | None,
     endpoint: str | None,
     protocol: str | None,
     content: bool,
@@ -68,7 +74,8 @@ def command(
 ) -> None:
     """Write calls to FILE: .duckdb, .parquet, .jsonl or .csv; - is JSON lines on stdout.
 
-    All but .csv and a single .parquet file have the spans of the calls' traces and runs, too. With --to otlp, calls and
+    With --to finetune, FILE gets the conversations of chat calls that succeeded, to train a model on: messages, the answer, tools.
+    All other files but .csv and a single .parquet file have the spans of the calls' traces and runs, too. With --to otlp, calls and
     spans go to a backend as the spans they were, ids and times included.
     """
     kind = kind or ("jsonl" if target == STDOUT else ENDINGS.get(Path(target).suffix.lower()))
@@ -77,6 +84,8 @@ def command(
     with opened(store, filters) as history:
         condition, params = filters.sql()
         condition = f"({condition}) AND ({where}\n)"  # the line ends a comment in it
+        if min_score is not None:
+            condition, params = f"{condition} AND {_SCORED}", [*params, min_score]
         number = rows(history, f"SELECT count(*) AS number FROM calls WHERE {condition}", params)[0]["number"]
         if not number:
             check_names(history, filters)
@@ -88,7 +97,16 @@ def command(
             print_json(rows(history, f"SELECT * FROM calls WHERE {condition} ORDER BY timestamp, uuid", params))
             return
         written = _write(history, target, str(kind), condition, params, force=force)
-    note(f"{plural(number, 'call')} in {target}, {size(_bytes(written))}")
+    what = plural(number, "call") if kind != FINETUNE else _conversations(written, number)
+    note(f"{what} in {target}, {size(_bytes(written))}")
+
+
+_SCORED = "example_id IN (SELECT example_id FROM examples WHERE score >= ?)"
+
+
+def _conversations(written: Path, number: int) -> str:
+    with written.open("rb") as file:
+        return f"{plural(sum(1 for _ in file), 'conversation')} of {plural(number, 'call')}"
 
 
 def _check_use(target: str, kind: str | None, endpoint: str | None) -> None:

@@ -55,6 +55,29 @@ def test_export_file(lmtrace: Command, tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_export_finetune(lmtrace: Command, tmp_path: Path) -> None:
+    """Training data is what calls asked and were answered, tools included, each once; failed calls teach nothing."""
+    file = tmp_path / "train.jsonl"
+    result = lmtrace("export", str(file), "--format", "finetune")
+    assert result.exit_code == 0
+    assert "conversations of 5 calls" in result.stderr
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["messages"][-1]["role"] for line in lines] == ["assistant"] * len(lines)
+    assert lines[0] == {
+        "messages": [
+            {"role": "system", "content": "Answer in one word."},
+            {"role": "user", "content": "Capital of France?"},
+            {"role": "assistant", "content": "Paris"},
+        ]
+    }
+    (tooled,) = [line for line in lines if "tools" in line]
+    assert tooled["messages"][-1]["tool_calls"][0]["function"]["name"] == "get_weather"
+    assert not any("Too much?" in str(line) for line in lines)
+    assert lmtrace("export", str(file), "--to", "finetune", "--min-score", "1").exit_code == 1
+    assert lmtrace("export", "-", "--to", "finetune").exit_code == 2
+
+
+@pytest.mark.usefixtures("store")
 def test_export_stdout(lmtrace: Command) -> None:
     """- is JSON lines on stdout."""
     lines = lmtrace("export", "-", "--errors").stdout.splitlines()
