@@ -166,6 +166,12 @@ class Run:
 
         show_diff(self.id, other)
 
+    def rollouts(self) -> None:
+        """Print the requests of the run that were asked under several rollout ids, as `lmtrace rollouts` does."""
+        from lmtrace._cli.rollouts import show_rollouts
+
+        show_rollouts(self.id)
+
     def __repr__(self) -> str:
         cost = "unknown" if self.cost is None else f"${self.cost:.2g}"
         return f"<Run {self.name!r} {self.id} calls={self.calls} errors={self.errors} cost={cost}>"

@@ -95,7 +95,8 @@ def _line(row: Row) -> list[str | Text]:
 
 def name_of(row: Row) -> str:
     """The program, what its evaluation is called, and what ended it."""
-    parts = [row["program"], row["label"], f"✗ {row['error_type']}" if row["error_type"] else None]
+    label = row["label"].removeprefix("eval_") if row["label"] else None
+    parts = [row["program"], label, f"✗ {row['error_type']}" if row["error_type"] else None]
     return " · ".join(one_line(part, 60) for part in parts if part)
 
 

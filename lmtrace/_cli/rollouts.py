@@ -13,7 +13,7 @@ from lmtrace._cli._filters import json_option, limit_option, store_option
 from lmtrace._cli._print import Column, console, note, print_json, print_table, text
 from lmtrace._cli._reference import resolve
 from lmtrace._cli._rows import answered, asked, error_line, price, short_model
-from lmtrace._cli._store import Row, opened, rows
+from lmtrace._cli._store import Row, flushed, opened, rows
 from lmtrace._cli._text import brief_moment, duration, money, one_line, plural, short_id
 
 if TYPE_CHECKING:
@@ -49,6 +49,17 @@ def command(*, reference: str | None, limit: int, as_json: bool, store: Path | N
         print_json(found)
     else:
         print_requests(found, limit)
+
+
+def show_rollouts(run_id: str) -> None:
+    """Print the requests of a run of this process that have several rollouts; everything recorded is flushed first.
+
+    Raises:
+        Failure: the store is off or cannot be read, or there is no such request.
+    """
+    with flushed() as history:
+        found = _requests(history, resolve(history, run_id).calls, 0)
+    print_requests(found, 0)
 
 
 def _requests(history: History, calls: list[Row] | None, limit: int) -> list[Row]:

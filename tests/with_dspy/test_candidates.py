@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import dspy
@@ -13,7 +17,7 @@ from click.testing import CliRunner
 
 import lmtrace
 from lmtrace._cli import cli
-from lmtrace.testing import LoopbackProvider
+from lmtrace.testing import LoopbackProvider, capture
 
 
 def examples(count: int) -> list[Any]:
@@ -197,6 +201,43 @@ def test_an_optimiser(lm: Any, provider: LoopbackProvider, instrumented: None) -
             "SELECT max(score), bool_and(score = best) FROM (SELECT *, max(score) OVER () AS best FROM candidates WHERE optimiser IS NOT NULL) WHERE chosen"
         ).rows
     assert chosen[0][1] is True
+
+
+CHILD = """
+import dspy
+import lmtrace
+
+lmtrace.instrument()
+examples = [dspy.Example(question="q", answer="a").with_inputs("question")]
+score = dspy.Evaluate(devset=examples, metric=lambda *_: True)
+score(lambda question: dspy.Prediction(answer=question))
+"""
+
+
+def test_several_processes(instrumented: None, tmp_path: Path) -> None:
+    """Candidates of all processes of a run are in its store; the object has those of its own process."""
+    with lmtrace.run("r") as run:
+        evaluated(lambda question: dspy.Prediction(answer="a0"), 2)
+        environ = os.environ | {"LMTRACE_RUN_ID": run.id, "LMTRACE_RUN_NAME": "r"}
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CHILD], check=True, env=environ, cwd=tmp_path, capture_output=True
+        )
+    lmtrace.flush(5)
+    with lmtrace.history() as history:
+        found = history.fetch("SELECT score FROM candidates WHERE run_id = ? ORDER BY timestamp", [run.id]).rows
+    assert found == [(50.0,), (100.0,)]
+    assert len(run.candidates) == 1
+
+
+def test_without_content(lm: Any, provider: LoopbackProvider, instrumented: None) -> None:
+    """With ``capture="metadata"`` a store has the scores, and nothing that was asked, answered or shown."""
+    with capture(capture="metadata") as captured:
+        answering(provider)
+        evaluated(dspy.Predict("question -> answer"), 2)
+    rows = [row for row in captured.span_rows if row["span_kind"] in ("example", "evaluate")]
+    assert len(rows) == 3
+    assert all("inputs" not in row and "outputs" not in row for row in rows)
+    assert all(row["attributes"]["gen_ai.evaluation.score.value"] > 0 for row in rows)
 
 
 def test_twins(lm: Any, captured: Any) -> None:

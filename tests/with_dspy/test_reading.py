@@ -79,14 +79,17 @@ def test_diff(lm: Any, adapter: str, instrumented: None) -> None:
     run.diff("first")
 
 
-def test_rollouts(lm: Any, adapter: str, instrumented: None) -> None:
+def test_rollouts(lm: Any, adapter: str, instrumented: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The rollouts of a request are a table of their fields; what is the same in all is said once."""
     predict = dspy.Predict(Answer)
     predict.demos = DEMOS
-    for rollout in (1, 2):
-        predict(context=["c"], question="why", config={"rollout_id": rollout, "temperature": 1.0})
+    with lmtrace.run("r") as run:
+        for rollout in (1, 2):
+            predict(context=["c"], question="why", config={"rollout_id": rollout, "temperature": 1.0})
     (request,) = map(json.loads, invoke("rollouts", "--json").stdout.splitlines())
     assert (request["rollouts"], request["answers"]) == (2, 2)
+    run.rollouts()
+    assert request["uuids"][0][-8:] in capsys.readouterr().out
     shown = invoke("rollouts", request["uuids"][0]).stdout
     assert "demos: 2" in shown
     assert "question: why" in shown
