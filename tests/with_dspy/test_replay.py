@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -482,3 +485,36 @@ with lmtrace.replay({str(tmp_path / "c.cassette")!r}, mode=%r):
     ]
     assert outputs[0] == outputs[1] == outputs[2]
     assert len(provider.requests) == 1
+
+
+class Wikipedia(BaseHTTPRequestHandler):
+    """The retrieval server of DSPy's front page, with one passage."""
+
+    def do_GET(self) -> None:
+        found = {"text": "Kinnairdy Castle", "prob": 0.5, "score": 2.0, "pid": 1, "rank": 1}
+        body = json.dumps({"topk": [found]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_retrieval(provider: LoopbackProvider, engine: dict[str, Any], twice: Twice) -> None:
+    """What ColBERTv2 fetched while it was recorded is in DSPy's cache, and given again without its server."""
+    lm = made(provider, engine)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Wikipedia) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        search = dspy.ColBERTv2(url=f"http://127.0.0.1:{server.server_port}/wiki")
+        rag = dspy.Predict("context, question -> answer")
+
+        def scenario() -> Any:
+            context = [found["text"] for found in search("castle", k=1)]
+            with dspy.context(lm=lm):
+                return context, rag(context=context, question="Which castle?").answer
+
+        context, _ = twice(scenario)
+        server.shutdown()
+    assert context == ["Kinnairdy Castle"]
