@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -28,10 +30,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from ingest import part, prose
 
 from lmtrace._exporter import Record
-from lmtrace_exporters import StoreExporter, open_history
+from lmtrace_exporters import History, StoreExporter, backup, open_history
 from lmtrace_exporters._batch import Group
 from lmtrace_exporters._catalog import add_segments, change
 from lmtrace_exporters._duck import connect
+from lmtrace_exporters._filters import refresh_filters
 from lmtrace_exporters._layout import Layout
 from lmtrace_exporters._parquet import Plan, new_path, write_segment
 from lmtrace_exporters._rowsql import empty_sql, union_sql
@@ -121,6 +124,11 @@ QUESTIONS = {
         f"SELECT uuid, timestamp FROM {{files}} WHERE contains(messages, '{RARE}') OR contains(outputs, '{RARE}') LIMIT 20",
         1.0,
     ),
+    "the same without filters": (
+        None,
+        f"SELECT uuid, timestamp FROM {{files}} WHERE regexp_matches(messages, '{RARE}', 'il') OR regexp_matches(outputs, '{RARE}', 'il') LIMIT 20",
+        None,
+    ),
     "newest 100 calls": (None, "SELECT * FROM {files} ORDER BY timestamp DESC LIMIT 100", 0.1),
     "cost of one day per model": (
         "SELECT model, sum(cost) FROM calls GROUP BY ALL",
@@ -135,16 +143,15 @@ def compare(root: Path, rounds: int) -> None:
     """Print the time of each question, beside the floor, both measured in turn."""
     day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=10)
     files = f"read_parquet('{root}/segments/**/*.parquet')"
-    condition = (
-        f"(regexp_matches(messages::VARCHAR, '{RARE}', 'il') OR regexp_matches(outputs::VARCHAR, '{RARE}', 'il'))"
-    )
     with (
         open_history(root) as history,
+        without_filters(root) as bare,
         duckdb.connect() as plain,
         open_history(root, since=day, until=day + timedelta(days=1)) as one_day,
     ):
         methods: dict[str, Callable[[], object]] = {
-            "rare word, nowhere else": lambda: history.find(condition, count=20, columns="uuid, timestamp").rows,
+            "rare word, nowhere else": lambda: history.search(RARE, columns="uuid, timestamp").rows,
+            "the same without filters": lambda: bare.search(RARE, columns="uuid, timestamp").rows,
             "newest 100 calls": lambda: history.recent(100),
             "cost of one day per model": lambda: one_day.fetch(QUESTIONS["cost of one day per model"][0] or "").rows,
         }
@@ -153,11 +160,30 @@ def compare(root: Path, rounds: int) -> None:
         )
         for name, (query, floor, promise) in QUESTIONS.items():
             ask = methods.get(name) or (lambda query=query: history.fetch(query).rows)
-            bare = floor.format(files=files, day=day.date())
-            ours, theirs = _alternate(ask, lambda bare=bare: plain.execute(bare).fetchall(), rounds)
+            asked = floor.format(files=files, day=day.date())
+            ours, theirs = _alternate(ask, lambda asked=asked: plain.execute(asked).fetchall(), rounds)
             ratios = f"{ours[0] / theirs[0]:>7.2f}{ours[1] / theirs[1]:>11.2f}"
             figures = f"{ours[0]:>9.3f}{ours[1]:>8.2f}{theirs[0]:>14.3f}{theirs[1]:>8.2f}"
             print(f"{name:32}{figures}{ratios}{promise or '-':>9}")
+
+
+@contextmanager
+def without_filters(root: Path) -> Iterator[History]:
+    """A history of the same files, the filters of the segments aside."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "store"
+        backup(root, copy)
+        shutil.rmtree(copy / "filters")
+        with open_history(copy) as history:
+            yield history
+
+
+def filter_cost(root: Path, rows: int) -> None:
+    """Make the filters as the compaction after merging does, and print what that costs."""
+    before = time.process_time()
+    made = refresh_filters(Layout(root))
+    if made:
+        print(f"{made} filters, {(time.process_time() - before) / rows * 1e6:.1f} µs of CPU a row")
 
 
 def _alternate(
@@ -216,8 +242,10 @@ def main() -> None:
             begun = time.perf_counter()
             build(root, options.rows)
             print(f"built {options.rows:,} rows in {time.perf_counter() - begun:.0f} s")
+        filter_cost(root, options.rows)
         size = sum(path.stat().st_size for path in root.rglob("*.parquet"))
-        print(f"{size / 1e6:.0f} MB of Parquet, {LIVE_ROWS:,} rows in a journal\n")
+        noted = sum(path.stat().st_size for path in root.glob("filters/*"))
+        print(f"{size / 1e6:.0f} MB of Parquet, {noted / 1e6:.1f} MB of filters, {LIVE_ROWS:,} rows in a journal\n")
         compare(root, options.rounds)
         commands(root, options.rounds)
 
