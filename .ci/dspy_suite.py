@@ -99,6 +99,10 @@ def _environment(folder: str) -> dict[str, str]:
     return inherited | {
         "PYTHONPATH": os.pathsep.join(ours),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # lmtrace has a plugin for pytest, which is not to be in the arm without
+        "PATH": os.pathsep.join(
+            (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
+        ),  # `litellm`, their test server
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # which listens on loopback only, and has no key
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LMTRACE_STORE": str(Path(folder, "store")),
         "DSPY_CACHEDIR": str(Path(folder, "cache")),
