@@ -8,7 +8,7 @@ PHOENIX := .venv-phoenix
 export LITELLM_LOCAL_MODEL_COST_MAP := True
 
 DSPY := 3.2.1 3.3.1 3.4.1
-.PHONY: help demo test test-dspy lint format types bench lock wheel phoenix clean
+.PHONY: help demo test test-dspy dspy-suite lint format types bench lock wheel phoenix clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ test: $(VENV)/.ready $(AGENT)/.ready  ## the quick suite; ARGS="-m slow" for the
 
 test-dspy: $(DSPY:%=.venv-dspy-%/.ready)  ## the tests of DSPy programs, on each version that is supported
 	@set -e; for version in $(DSPY); do echo "== DSPy $$version"; .venv-dspy-$$version/bin/python -m pytest -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS) tests/with_dspy; done
+
+SUITE := .venv-dspy-suite-$(lastword $(DSPY))
+dspy-suite: $(SUITE)/.ready  ## DSPy's own tests, with lmtrace and without: DSPY=3.4.1 CHECKOUT=a clone of that version
+	@test -d "$(CHECKOUT)/tests" || { $(SUITE)/bin/python .ci/dspy_suite.py --help; exit 2; }
+	$(SUITE)/bin/python .ci/dspy_suite.py "$(CHECKOUT)" $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -73,6 +78,10 @@ $(AGENT)/.ready: requirements/agent.txt .ci/venv
 
 .venv-dspy-%/.ready: requirements/dspy-%.txt pyproject.toml .ci/venv
 	@.ci/venv .venv-dspy-$* requirements/dspy-$*.txt -e .
+	@touch $@
+
+.venv-dspy-suite-%/.ready: requirements/dspy-%.txt requirements/dspy-suite.in pyproject.toml .ci/venv
+	@.ci/venv .venv-dspy-suite-$* requirements/dspy-$*.txt -e . -u requirements/dspy-suite.in
 	@touch $@
 
 $(PHOENIX)/.ready: requirements/phoenix.txt .ci/venv
