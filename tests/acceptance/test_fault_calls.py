@@ -229,6 +229,7 @@ print(json.dumps({"at_once": at_once, "usual": longest_gap(count), "longest": lo
 
 
 @pytest.mark.slow
+@pytest.mark.quiet
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="asks for another thread's time")
 @pytest.mark.parametrize("where", ["asked", "answered"])
 def test_huge_text(where: str, query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

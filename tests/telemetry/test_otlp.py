@@ -132,8 +132,8 @@ print(json.dumps([arrived, time.monotonic() - began]), flush=True)
         (dead, "http/protobuf"),
         (refusing, "http/protobuf"),
         (hanging, "grpc"),
-        pytest.param(dead, "grpc", marks=pytest.mark.slow),
-        pytest.param(refusing, "grpc", marks=pytest.mark.slow),
+        pytest.param(dead, "grpc", marks=[pytest.mark.slow, pytest.mark.quiet]),
+        pytest.param(refusing, "grpc", marks=[pytest.mark.slow, pytest.mark.quiet]),
     ],
 )
 def test_a_bad_collector(bad: Any, protocol: str):
