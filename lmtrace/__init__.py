@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from lmtrace._scope import caller_module
     from lmtrace._stored import history, replay
     from lmtrace._stream import LMAsyncStream, LMStream
+    from lmtrace.integrations.dspy._callback import Callback
 
 _HOMES = {
     "Backend": "_backend",
+    "Callback": "integrations.dspy._callback",
     "Candidate": "_candidates",
     "ContextWindowExceededError": "_errors",
     "Exporter": "_exporter",
@@ -97,6 +99,7 @@ _HOMES = {
 __all__ = [
     "LM",
     "Backend",
+    "Callback",
     "Candidate",
     "ContextWindowExceededError",
     "Exporter",

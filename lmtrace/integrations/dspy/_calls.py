@@ -121,7 +121,7 @@ def wrap_call(original: Function, switch: Switch) -> Function:
 
     @functools.wraps(original)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _begin(self, args, kwargs) if switch.is_on else None
+        call = begin(self, args, kwargs) if switch.is_on else None
         if call is None:
             return original(self, *args, **kwargs)
         with call:
@@ -131,7 +131,7 @@ def wrap_call(original: Function, switch: Switch) -> Function:
 
     @functools.wraps(original)
     async def async_wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = _begin(self, args, kwargs) if switch.is_on else None
+        call = begin(self, args, kwargs) if switch.is_on else None
         if call is None:
             return await original(self, *args, **kwargs)
         with call:
@@ -142,7 +142,7 @@ def wrap_call(original: Function, switch: Switch) -> Function:
     return async_wrapper if inspect.iscoroutinefunction(original) else wrapper
 
 
-def _begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+def begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
     try:
         outer = active_call()
         if outer is not None and outer.entry is None:
@@ -161,7 +161,7 @@ def _begin(lm: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Non
 
 def direct_call(lm: Any, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Call | None:
     """Begins to record a call of an LM's ``forward``; None where it is part of another call."""
-    return _begin(lm, (), {"prompt": prompt, "messages": messages, **kwargs})
+    return begin(lm, (), {"prompt": prompt, "messages": messages, **kwargs})
 
 
 def current_call() -> Call | None:

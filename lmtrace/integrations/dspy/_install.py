@@ -77,6 +77,11 @@ class Group:
         self._patches.clear()
 
 
+def is_on() -> bool:
+    """Whether programs are recorded by the wrappers."""
+    return _is_on
+
+
 def instrument(*, cache: bool | None = None) -> None:
     """Record DSPy programs from now on. Idempotent; never imports DSPy.
 
