@@ -6,7 +6,7 @@ complete counts and its journals do not; a set that is not complete was never co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,20 @@ def rebuild_if_needed(connection: duckdb.DuckDBPyConnection, layout: Layout, *, 
     committed = {path: origin for path, origin in origins.items() if _is_complete(origin, origins, replaced, layout)}
     segments = [_describe(connection, layout, path) for path in committed if path not in replaced]
     journals = {name: rows for origin in committed.values() for name, rows in origin.get("journals", {}).items()}
-    for suffix in ("", "-wal", "-shm"):  # from here until the new one is in place, the catalog is lost, and known to be
-        if (layout.root / f"catalog.sqlite{suffix}").exists():
-            quarantine_file(
-                layout, f"catalog.sqlite{suffix}", "; ".join(catalog.problems) or "was replaced by a new catalog"
-            )
+    reason = "; ".join(catalog.problems) or "was replaced by a new catalog"
+    for name in _with_content(layout):  # from here until the new one is in place, the catalog is lost, and known to be
+        quarantine_file(layout, name, reason)
     create(layout, segments, journals.items(), now_us())
     return True
+
+
+def _with_content(layout: Layout) -> Iterator[str]:
+    """The catalog and its log; SQLite leaves an empty log and its shared memory behind, in which there is nothing to keep."""
+    log = layout.catalog.with_name(f"{layout.catalog.name}-wal")
+    if layout.catalog.exists():
+        yield layout.catalog.name
+    if log.exists() and log.stat().st_size > 0:
+        yield log.name
 
 
 def _origins(connection: duckdb.DuckDBPyConnection, layout: Layout) -> dict[str, dict[str, Any]]:

@@ -85,7 +85,8 @@ def test_verify(lmtrace: Command, segments: Path) -> None:
 
 
 def _size(store: Path) -> str:
-    return f"{sum(path.stat().st_size for path in store.rglob('*.parquet')) / 1e3:.1f} kB"
+    files = [*store.rglob("*.parquet"), *store.glob("filters/*")]
+    return f"{sum(path.stat().st_size for path in files) / 1e3:.1f} kB"
 
 
 def test_rebuild(lmtrace: Command, segments: Path) -> None:

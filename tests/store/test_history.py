@@ -385,5 +385,5 @@ def test_export_folder(store: Path, tmp_path: Path, write: Write, make_call: Mak
 
 def test_unknown_export(store: Path, tmp_path: Path) -> None:
     """An unknown format is refused with those there are."""
-    with open_history(store) as history, pytest.raises(Exception, match="csv, duckdb, jsonl, parquet"):
+    with open_history(store) as history, pytest.raises(Exception, match="csv, duckdb, finetune, jsonl, parquet"):
         export_history(history, tmp_path / "out", "xml")
