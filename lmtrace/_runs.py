@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanContext, Status, StatusCode
 
 from lmtrace import _recorder, _scope, _wire
 from lmtrace import _semconv as names
-from lmtrace._candidates import Candidate, Candidates, Evaluation
+from lmtrace._candidates import Candidate, Candidates, Evaluation, Spending
 from lmtrace._entry import HistoryEntry, RunInfo
 from lmtrace._exporter import Record
 from lmtrace._failures import failures
@@ -36,13 +36,7 @@ class Run:
             tags={_clean(recorder, key): _clean(recorder, value) for key, value in (tags or {}).items()},
         )
         """Id, name and tags; they stand on spans that show no content, so secrets are removed here."""
-        self.calls = 0
-        """Finished LM calls so far, failed ones included."""
-        self.errors = 0
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cost: float | None = None
-        """US dollars billed so far, or None while no price is known for any call."""
+        self._spent = Spending()
         self._candidates = Candidates()
         self._lock = threading.RLock()  # a finaliser that records a dropped stream may interrupt `note`
         self._recorder = recorder
@@ -125,18 +119,31 @@ class Run:
 
     def note(self, entry: HistoryEntry) -> None:
         """Count a finished call."""
-        usage = entry.normalized_usage
-        billed = entry.billed_cost
         with self._lock:
-            self.calls += 1
-            self.errors += entry.error is not None
-            if usage is not None and entry.served_by == "provider":
-                self.input_tokens += usage.input_tokens or 0
-                self.output_tokens += usage.output_tokens or 0
-            if billed is not None:
-                self.cost = (self.cost or 0.0) + billed
-
+            self._spent.add(entry)
         self._candidates.note(entry)
+
+    @property
+    def calls(self) -> int:
+        """Finished LM calls so far, failed ones included."""
+        return self._spent.calls
+
+    @property
+    def errors(self) -> int:
+        return self._spent.errors
+
+    @property
+    def input_tokens(self) -> int:
+        return self._spent.input_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        return self._spent.output_tokens
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars billed so far, or None while no price is known for any call."""
+        return self._spent.cost
 
     def evaluating(self, evaluation: Evaluation) -> None:
         """Count what is spent on an evaluation that has begun."""

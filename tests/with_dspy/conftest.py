@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
 from importlib import metadata
@@ -21,6 +22,7 @@ _IS_THERE: Final = any(metadata.distributions(name="dspy"))
 if not _IS_THERE:
     collect_ignore_glob = ["test_*.py"]
 else:
+    sys.path.insert(0, str(Path(__file__).parent))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DSPy 3.2 warns of itself when it is imported
         importlib.import_module("dspy")
