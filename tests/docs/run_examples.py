@@ -1,4 +1,4 @@
-"""Runs programs, named on the command line after a module, in forks of one process that has imported it, which takes seconds.
+"""Runs programs in forks of one process that has imported what takes seconds: modules named first, with commas between.
 
 Every program gets a working directory and a store of its own. Prints, as JSON, the exit status and the output of each.
 """
@@ -45,5 +45,6 @@ def become(program: str, folder: Path, printed: Path) -> None:
 
 
 if __name__ == "__main__":
-    importlib.import_module(sys.argv[1])
+    for module in sys.argv[1].split(","):
+        importlib.import_module(module)
     print(json.dumps({program: run(program) for program in sys.argv[2:]}))

@@ -26,7 +26,7 @@ Results = dict[str, tuple[int, str]]
 def results() -> Results:
     """Exit status and output of each example, run without a key."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_", "OPENAI_"))}
-    program = [sys.executable, "-W", "ignore", ROOT / "tests/docs/run_examples.py", "dspy", *FILES]
+    program = [sys.executable, "-W", "ignore", ROOT / "tests/docs/run_examples.py", "dspy,litellm", *FILES]
     environment = kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=110, check=True)
     printed: Results = json.loads(done.stdout)
