@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from lmtrace._cli._fail import NotFoundFailure, nearest
 from lmtrace._cli._store import Row, rows
-from lmtrace._cli._text import plural, short_id
+from lmtrace._cli._text import SHORTEST, plural, runs_back, short_id
 
 if TYPE_CHECKING:
     from lmtrace_exporters import History
 
-_LAST = re.compile(r"last(?:~(\d+))?")
 _NUMBERED = re.compile(r"(.*)#(\d+)", re.DOTALL)
 
 HOW_TO_EVALUATE = "`dspy.Evaluate` makes them, by itself or in an optimiser, after `lmtrace.instrument()`"
@@ -75,9 +74,9 @@ def _run(history: History, reference: str) -> str | None:
     )
     if not known:
         raise NotFoundFailure(f"no candidates in the store; {HOW_TO_EVALUATE}")
-    last = _LAST.fullmatch(reference)
-    if last and int(last[1] or 0) < len(known):
-        return _id(known[int(last[1] or 0)])
+    back = runs_back(reference)
+    if back is not None and back < len(known):
+        return _id(known[back])
     for row in known:
         if reference == row["run_name"] or (row["run_id"] and _fits(reference, row["run_id"])):
             return _id(row)
@@ -93,4 +92,4 @@ def _id(row: Row) -> str | None:
 
 
 def _fits(reference: str, run_id: str) -> bool:
-    return len(reference) >= 4 and (run_id.startswith(reference) or run_id.endswith(reference))
+    return len(reference) >= SHORTEST and (run_id.startswith(reference) or run_id.endswith(reference))

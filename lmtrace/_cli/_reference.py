@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 from lmtrace._cli._candidates import candidate_of, title
 from lmtrace._cli._fail import NotFoundFailure, UsageFailure, nearest
 from lmtrace._cli._store import Row, known_values, rows
-from lmtrace._cli._text import moment, short_id
+from lmtrace._cli._text import SHORTEST, moment, runs_back, short_id
 
 if TYPE_CHECKING:
     from lmtrace_exporters import History
 
-_LAST = re.compile(r"last(?:~(\d+))?")
 _ROLLOUT = re.compile(r"(.+)@(?:rollout=)?(.*)", re.DOTALL)
-SHORTEST = 4
-"""Characters of an id that are enough to look for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +45,9 @@ def resolve(history: History, reference: str) -> Referred:
 
 
 def _plain(history: History, reference: str) -> Referred | None:
-    last = _LAST.fullmatch(reference)
-    if last:
-        return _last_run(history, int(last[1] or 0), reference)
+    back = runs_back(reference)
+    if back is not None:
+        return _last_run(history, back, reference)
     if len(reference) >= SHORTEST:
         condition = "starts_with(uuid, ?) OR ends_with(uuid, ?) OR span_id = ?"
         found = rows(history, f"SELECT * FROM calls WHERE {condition} LIMIT 6", [reference] * 3)

@@ -7,6 +7,7 @@ is never shown as zero.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -109,6 +110,18 @@ def brief_moment(when: datetime | None, *, now: datetime | None = None) -> str:
     if local.date() == today:
         return f"{local:%H:%M:%S}"
     return f"{local:%m-%d %H:%M}" if local.year == today.year else f"{local:%Y-%m-%d}"
+
+
+SHORTEST = 4
+"""Characters of an id that are enough to look for it."""
+
+_LAST = re.compile(r"last(?:~(\d+))?")
+
+
+def runs_back(reference: str) -> int | None:
+    """How many runs ``last`` or ``last~2`` lies before the last one; None for any other name."""
+    last = _LAST.fullmatch(reference)
+    return int(last[1] or 0) if last else None
 
 
 def short_id(uuid: str | None) -> str:

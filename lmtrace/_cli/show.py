@@ -12,15 +12,13 @@ from lmtrace._cli._fail import NotFoundFailure, UsageFailure, nearest
 from lmtrace._cli._filters import Filters, json_option, store_option
 from lmtrace._cli._print import print_json
 from lmtrace._cli._store import HOW_TO_RECORD, Row, calls, flushed, opened, rows
-from lmtrace._cli._text import moment, one_line, short_id
+from lmtrace._cli._text import SHORTEST, moment, one_line, short_id
 from lmtrace._cli._tree import print_tree
 
 if TYPE_CHECKING:
     from lmtrace_exporters import History
 
 LAST = "last"
-SHORTEST = 4
-"""Characters of an id that are enough to look for it."""
 
 
 @click.command("show")

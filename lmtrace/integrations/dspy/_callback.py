@@ -68,11 +68,11 @@ class Callback:
 
     def on_module_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """A module begins."""
-        self._begin(call_id, _steps_of._begin_module, _steps_of._note_module, instance, inputs)
+        self._begin(call_id, _steps_of.begin_module, _steps_of.note_module, instance, inputs)
 
     def on_tool_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """A tool begins."""
-        self._begin(call_id, _steps_of._begin_tool, _steps_of._note, instance, inputs)
+        self._begin(call_id, _steps_of.begin_tool, _steps_of.note, instance, inputs)
 
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """An evaluation begins."""
@@ -81,11 +81,11 @@ class Callback:
     def on_adapter_format_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """An adapter writes messages."""
         _adapter.set(type(instance).__name__)
-        self._begin(call_id, _steps_of._begin_format, _nothing, instance, inputs)
+        self._begin(call_id, _steps_of.begin_format, _nothing, instance, inputs)
 
     def on_adapter_parse_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """An adapter reads an answer."""
-        self._begin(call_id, _steps_of._begin_parse, _steps_of._note, instance, inputs)
+        self._begin(call_id, _steps_of.begin_parse, _steps_of.note, instance, inputs)
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         """A call of an LM begins."""

@@ -31,11 +31,12 @@ Keep = Callable[[Any, Any], None]
 """Notes what a call returned, given its step."""
 
 
-def _note(step: Step, result: Any) -> None:
+def note(step: Step, result: Any) -> None:
+    """Notes what a call returned."""
     step.note(lambda: plain(result))
 
 
-def _wrapping(begin: Begin, keep: Keep = _note) -> Callable[[Function, Switch], Function]:
+def _wrapping(begin: Begin, keep: Keep = note) -> Callable[[Function, Switch], Function]:
     def wrap(original: Function, switch: Switch) -> Function:
         make = _async_wrapper if inspect.iscoroutinefunction(original) else _sync_wrapper
         return make(original, switch, begin, keep)
@@ -113,7 +114,8 @@ def _kept(step: Any, keep: Keep, result: Any) -> None:
 # --- modules -----------------------------------------------------------------------------------------------------------
 
 
-def _begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    """The step of a module."""
     around = _scope.place()
     modules = around.modules
     label = label_of(module, modules[-1] if modules else None)
@@ -127,7 +129,8 @@ def _begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs), place=place, holds=True, **agent)
 
 
-def _note_module(step: Step, result: Any) -> None:
+def note_module(step: Step, result: Any) -> None:
+    """Notes what a module returned."""
     attributes = _agents.finish_reasons(result) if step.operation == "invoke_agent" else {}
     step.note(lambda: plain(result), attributes)
 
@@ -144,7 +147,7 @@ def _module_name(module: Any, label: str, scope: str | None) -> tuple[str, dict[
     return scope, {}
 
 
-module: Final = _wrapping(_begin_module, _note_module)
+module: Final = _wrapping(begin_module, note_module)
 
 
 # --- adapters ----------------------------------------------------------------------------------------------------------
@@ -178,27 +181,30 @@ def adapter(original: Function, switch: Switch) -> Function:
     return async_wrapper if inspect.iscoroutinefunction(original) else wrapper
 
 
-def _begin_format(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def begin_format(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    """The step in which an adapter writes messages."""
     name = type(owner).__name__
     return Step(f"{name}.format", "adapter", {names.DSPY_ADAPTER: name}, folds=True)
 
 
-def _begin_parse(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def begin_parse(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    """The step in which an adapter reads an answer."""
     name = type(owner).__name__
     completion = kwargs.get("completion", args[1] if len(args) > 1 else None)  # parse(signature, completion)
     return Step(f"{name}.parse", "adapter", {names.DSPY_ADAPTER: name}, inputs=lambda: completion, folds=True)
 
 
-adapter_format: Final = _wrapping(_begin_format, lambda step, result: None)
+adapter_format: Final = _wrapping(begin_format, lambda step, result: None)
 """The messages an adapter made are those of the LM call that follows; they are not kept twice."""
 
-adapter_parse: Final = _wrapping(_begin_parse)
+adapter_parse: Final = _wrapping(begin_parse)
 
 
 # --- tools, retrievers, embedders, interpreters --------------------------------------------------------------------------
 
 
-def _begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+    """The step of a tool."""
     name = str(owner.name)
     attributes = {names.OPERATION_NAME: "execute_tool", names.TOOL_NAME: name, names.TOOL_TYPE: "function"}
     return Step(
@@ -211,7 +217,7 @@ def _begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> St
     )
 
 
-tool: Final = _wrapping(_begin_tool)
+tool: Final = _wrapping(begin_tool)
 
 
 def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
