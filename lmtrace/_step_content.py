@@ -1,7 +1,8 @@
 """What a step was given and what came of it, as its span shows them where content is wanted there.
 
-An agent's are messages and what a retriever found are documents, as the conventions ask; everything else is the JSON of the plain data. What is not inputs or outputs
-and yet content, such as the description of a tool, comes from a callable, so that it costs nothing where it is not wanted.
+An agent's are messages and what a retriever found are documents, as the conventions ask; everything else is the JSON of the
+plain data. What is not inputs or outputs and yet content, such as the description of a tool, comes from a callable, so that it
+costs nothing where it is not wanted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Two sets of calls side by side: which call answers to which, and what differs between them.
 
 Calls that run in parallel end in any order, so the order says little: a call is first paired with one that asked the very same
-from the same place, with one that gave a predictor of DSPy the same inputs, then with the next one from that place. What is left over is on one side only. Latency and cost are
-never a difference by themselves, because they never repeat.
+from the same place, with one that gave a predictor of DSPy the same inputs, then with the next one from that place. What is
+left over is on one side only. Latency and cost are never a difference by themselves, because they never repeat.
 """
 
 from __future__ import annotations
