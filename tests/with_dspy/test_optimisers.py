@@ -18,6 +18,8 @@ from lmtrace.testing import LoopbackProvider, ReceivedRequest, Reply
 
 PROGRAM = Path(__file__).parent / "programs" / "optimise.py"
 FIELD = re.compile(r"\[\[ ## (\w+) ## \]\]")
+LEAST = 16 * 2
+"""Requests of an evaluation alone: its questions, by the predictors that each is put to."""
 NEEDS = {"mipro": ("optuna", "numpy"), "simba": ("numpy",), "gepa": ("gepa",)}
 
 
@@ -76,7 +78,7 @@ def test_the_same_again(name: str, cache: str, tmp_path: Path, monkeypatch: pyte
         recorded = run(tmp_path, name, cache, "rewrite", provider.openai_base)
         asked = len(provider.requests)
     replayed = run(tmp_path, name, cache, "replay", provider.openai_base)
-    assert asked > 40
+    assert asked >= LEAST
     assert replayed["calls"] == recorded["calls"]
     for part in ("state", "score", "answers"):
         assert json.dumps(replayed[part]) == json.dumps(recorded[part])
