@@ -18,7 +18,7 @@ from lmtrace.integrations.dspy._calls import Call, unserved
 from lmtrace.integrations.dspy._portable import litellm_answer
 from lmtrace.integrations.dspy._served import Original, aask, ask
 from lmtrace.integrations.dspy._store_cache import as_hit
-from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer
+from lmtrace.integrations.litellm._translate import is_answer, readable
 
 
 def wrap_completion_choice(original: Function, switch: Switch) -> Function:
@@ -38,14 +38,14 @@ def wrap_completion_choice(original: Function, switch: Switch) -> Function:
 
 def _function(chosen: Function, call: Any) -> Function:
     def served(**kwargs: Any) -> Any:
-        return ask(call, Original(lambda: chosen(**kwargs), _read), _giver(call))
+        return ask(call, Original(lambda: chosen(**kwargs), readable), _giver(call))
 
     return served
 
 
 def _async_function(chosen: Function, call: Any) -> Function:
     async def served(**kwargs: Any) -> Any:
-        return await aask(call, Original(lambda: chosen(**kwargs), _read), _giver(call))
+        return await aask(call, Original(lambda: chosen(**kwargs), readable), _giver(call))
 
     return served
 
@@ -78,10 +78,6 @@ def wrap_forward(original: Function, switch: Switch) -> Function:
         return await aask(call, asked, functools.partial(_custom_answer, self, call, args))
 
     return async_wrapper if inspect.iscoroutinefunction(original) else wrapper
-
-
-def _read(result: Any) -> LMResponse:
-    return from_litellm(result) if is_answer(result) else UNREADABLE
 
 
 def _read_custom(lm: Any, result: Any) -> LMResponse:

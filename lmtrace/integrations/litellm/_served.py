@@ -18,7 +18,7 @@ from lmtrace._traced import TracedAsyncStream, TracedStream
 from lmtrace.integrations.litellm._backend import LiteLLMAsyncStream, LiteLLMStream
 from lmtrace.integrations.litellm._raised import litellm_error
 from lmtrace.integrations.litellm._served_streams import served_stream
-from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_answer, to_litellm
+from lmtrace.integrations.litellm._translate import readable, to_litellm
 
 _NO_SECRETS: Final[Mapping[str, Any]] = {}
 """The original function has its arguments already."""
@@ -54,8 +54,7 @@ class Original:
 
     def _given(self, result: Any) -> LMResponse:
         self.result = result
-        response: LMResponse = from_litellm(result) if is_answer(result) else UNREADABLE
-        self.answer = response
+        response = self.answer = readable(result)
         return response
 
     def _unstreamed(self, request: LMRequest) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 from lmtrace._data import LMOutput, LMResponse, ModelType
+from lmtrace._failures import failures
+from lmtrace.integrations.litellm import _mappings
 from lmtrace.integrations.litellm._chat import from_chat, to_chat
 from lmtrace.integrations.litellm._embedding import from_embedding, to_embedding
 from lmtrace.integrations.litellm._responses import from_responses, to_responses
@@ -34,20 +36,43 @@ UNREADABLE: Final = LMResponse(outputs=(LMOutput(),))
 def from_litellm(obj: Any) -> LMResponse:
     """The normalised form of an answer of LiteLLM's chat, text, Responses or embeddings calls, nothing lost.
 
+    A dictionary is read as the answer whose keys it has.
+
     Raises:
         TypeError: `obj` is none of these answers.
     """
-    cls: Any = type(obj)
-    reader = _reader(cls)
+    reader = _reader_of(obj)
     if reader is None:
-        raise TypeError(f"{cls.__name__} is not an answer of LiteLLM; expected one of {', '.join(_READERS)}")
+        raise TypeError(f"{type(obj).__name__} is not an answer of LiteLLM; expected one of {', '.join(_READERS)}")
     return reader(obj)
 
 
-def is_answer(obj: Any) -> bool:
+def readable(obj: Any) -> LMResponse:
+    """The same, or `UNREADABLE` for anything else; never an error, for the program has its answer."""
+    if not is_readable(obj):
+        return UNREADABLE
+    try:
+        return from_litellm(obj)
+    except Exception as error:
+        failures.note("reading an answer of LiteLLM", error)
+        return UNREADABLE
+
+
+def is_readable(obj: Any) -> bool:
     """Whether `from_litellm` can read `obj`."""
+    return _reader_of(obj) is not None
+
+
+def is_answer(obj: Any) -> bool:
+    """Whether `obj` is an object of LiteLLM's own."""
     cls: Any = type(obj)
     return _reader(cls) is not None
+
+
+def _reader_of(obj: Any) -> Callable[[Any], LMResponse] | None:
+    cls: Any = type(obj)
+    reader = _reader(cls)
+    return _mappings.reader_of(obj) if reader is None and isinstance(obj, Mapping) else reader
 
 
 @cache
