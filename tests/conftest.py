@@ -15,6 +15,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from warm import Warm
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder the wheel test copied tests/ to."""
 
@@ -54,6 +58,13 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ].failures._logged.clear()  # another test's failure of the same kind is logged again
     if "lmtrace._compose" in sys.modules:  # a traceback may keep a test's recorder, and its broken store, alive
         sys.modules["lmtrace._compose"]._retired.clear()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Runs programs that use LiteLLM without the seconds that a fresh interpreter needs to import it."""
+    with Warm("litellm,openai.resources") as warm:
+        yield warm
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 import lmtrace
 from lmtrace import _schema, _semconv, _settings
@@ -40,8 +41,9 @@ def provider() -> Iterator[LoopbackProvider]:
 class Reader:
     """Somebody who follows a document in an empty project, with a provider at hand."""
 
-    def __init__(self, folder: Path, provider: LoopbackProvider) -> None:
+    def __init__(self, folder: Path, provider: LoopbackProvider, warm: Warm) -> None:
         self.folder = folder
+        self.warm = warm
         (folder / "pyproject.toml").write_text('[project]\nname = "reader"\n')
         (folder / "my_program.py").write_text(PROGRAM)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_"))}
@@ -55,25 +57,24 @@ class Reader:
         }
 
     def python(self, blocks: list[str]) -> list[str]:
-        done = self._run([sys.executable, Path(__file__).parent / "run_blocks.py"], json.dumps(blocks))
+        program, typed = Path(__file__).parent / "run_blocks.py", json.dumps(blocks)
+        done = self.warm.run(program, cwd=self.folder, environ=self.environment, typed=typed)
+        assert done.returncode == 0, done.stdout + done.stderr
         printed: list[str] = json.loads(done.stdout.splitlines()[-1])
         return printed
 
     def command(self, line: str) -> str:
-        done = self._run(shlex.split(line))
-        return done.stdout + done.stderr
-
-    def _run(self, command: list[str | Path], given: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, input=given, capture_output=True, text=True, timeout=120
-        )
+            shlex.split(line), cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        return done
+        return done.stdout + done.stderr
 
 
 @pytest.fixture
-def reader(tmp_path: Path, provider: LoopbackProvider) -> Reader:
-    return Reader(tmp_path, provider)
+def reader(tmp_path: Path, provider: LoopbackProvider, warm: Warm) -> Reader:
+    return Reader(tmp_path, provider, warm)
 
 
 WITH_PYTHON = [

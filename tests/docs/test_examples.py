@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
+from warm import Warm
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 
-Results = dict[str, tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def results() -> Results:
-    """Exit status and output of each example, run without a key and without a network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_", "OPENAI_"))}
-    environment = kept | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    command = [sys.executable, Path(__file__).parent / "run_examples.py", "litellm", *FILES]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
-    printed: Results = json.loads(done.stdout)
-    return printed
-
-
 @pytest.mark.parametrize("example", FILES, ids=[path.stem for path in FILES])
-def test_example_runs(example: Path, results: Results, snapshot: SnapshotAssertion) -> None:
-    """An example succeeds, and prints the same each time."""
-    status, printed = results[str(example)]
-    assert status == 0, printed
-    assert printed == snapshot
+def test_example_runs(example: Path, warm: Warm, tmp_path: Path, snapshot: SnapshotAssertion) -> None:
+    """An example succeeds without a key and without a network, and prints the same each time."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_", "OPENAI_"))}
+    done = warm.run(example, cwd=tmp_path, environ=kept | {"LMTRACE_STORE": str(tmp_path / "store")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout + done.stderr == snapshot
 
 
 def test_every_example_is_listed() -> None:

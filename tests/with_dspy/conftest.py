@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from warm import Warm
 
 import lmtrace
 from lmtrace.testing import LoopbackProvider, capture
@@ -46,6 +47,13 @@ def no_collection() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Runs programs that use DSPy without the seconds that a fresh interpreter needs to import it."""
+    with Warm("dspy,litellm,openai.resources", "ignore") as warm:
+        yield warm
 
 
 @pytest.fixture
