@@ -5,7 +5,7 @@ children, in the order in which it starts them, which its own code decides; no t
 program gives its tasks the same labels in every run, and a recording made by one task is found again by that very task.
 
 Labels exist between `begin` and `end` only, which a recording or replaying session calls; `lmtrace.integrations.tasks` makes
-them follow threads, executors and asyncio tasks. A label belongs to a thread or an asyncio task, not to a context: contexts
+them follow threads, executors and tasks of asyncio and trio. A label belongs to a thread or such a task, not to a context: contexts
 are copied, and two tasks would count in one place. The context says one thing only: whose copy it is. Code that runs in a
 copy, outside of the task itself (a callback of the event loop, a worker thread of anyio), is counted beside that task, as
 ``0.3+``.
@@ -24,6 +24,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from lmtrace._failures import logger
+from lmtrace._sleep import running_trio
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,7 +33,7 @@ _around: ContextVar[Branch | None] = ContextVar("lmtrace.path", default=None)
 """The task whose context this is, or is a copy of."""
 
 _branches: WeakKeyDictionary[Any, Branch] = WeakKeyDictionary()
-"""The label of each thread and asyncio task that has one."""
+"""The label of each thread and task that has one."""
 
 _roots: list[Root] = []
 """Where the sessions that are open now began."""
@@ -221,7 +222,10 @@ def is_open() -> bool:
 
 
 def _owner() -> Any:
-    """The asyncio task that is running, None in a callback of the event loop, or else the thread."""
+    """The task of asyncio or trio that is running, None in a callback of asyncio's event loop, or else the thread."""
+    trio = running_trio()
+    if trio is not None:  # perhaps as a guest in an event loop of asyncio's
+        return trio.lowlevel.current_task()
     asyncio = sys.modules.get("asyncio")  # a program that has not imported it has no tasks
     loop = None if asyncio is None else asyncio._get_running_loop()
     return threading.current_thread() if asyncio is None or loop is None else asyncio.current_task(loop)

@@ -20,4 +20,5 @@ async def asleep(seconds: float) -> None:
 def running_trio() -> Any:
     """The package trio when it runs the task that asks, else None."""
     trio = sys.modules.get("trio")  # a program that has not imported it has no tasks of it
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    lowlevel = getattr(trio, "lowlevel", None)  # another thread may just be importing it
+    return trio if lowlevel is not None and lowlevel.in_trio_task() else None

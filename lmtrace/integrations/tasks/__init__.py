@@ -1,4 +1,4 @@
-"""The standard library's threads, executors and asyncio tasks: makes labels of `lmtrace._paths` follow what they start.
+"""Threads, executors and tasks of asyncio and trio: makes labels of `lmtrace._paths` follow what they start.
 
 A session that records or replays calls `start`, and hands what it got to `stop`; the first one patches, and the last one puts
 everything back. Between the two, ``lmtrace._paths.current()`` says which task asks: ``0.3.12``.

@@ -18,7 +18,7 @@ _PLUMBING: Final = frozenset(
     {
         "aiohappyeyeballs", "aiohttp", "asyncio.base_events", "asyncio.base_subprocess", "asyncio.futures",
         "asyncio.proactor_events", "asyncio.selector_events", "asyncio.sslproto", "asyncio.staggered",
-        "asyncio.unix_events", "asyncio.windows_events", "httpcore", "httpx", "opentelemetry", "socket", "urllib3",
+        "asyncio.unix_events", "asyncio.windows_events", "httpcore", "httpx", "opentelemetry", "socket", "trio", "urllib3",
     }
 )  # fmt: skip
 """Packages and modules that start functions and coroutines for themselves: to connect, or after a fork."""

@@ -1,4 +1,4 @@
-"""Patches the standard library when the first session begins, and puts everything back when the last one ends."""
+"""Patches the standard library, and trio, when the first session begins, and puts everything back when the last one ends."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from lmtrace import _paths
+from lmtrace.integrations._imports import after_import, forget
 
 if TYPE_CHECKING:
     from lmtrace.integrations._patching import Patch
+
+TRIO: Final = "trio._core._run"
+"""Where trio's runner is; a program that has not imported it has no tasks of trio's."""
 
 _lock = threading.RLock()
 _sessions: Final[list[_paths.Root]] = []
@@ -25,12 +29,12 @@ def start(path: str = "0", *, processes: bool = False) -> _paths.Root:
         processes: Whether processes are labelled as well, because there are sessions in them.
     """
     with _lock:
-        if not _sessions:
-            _patches[:] = [*_all(), *(_of_processes() if processes else ())]
-            for patch in _patches:
-                patch.install()
+        is_first = not _sessions
         root = _paths.begin(path)
         _sessions.append(root)
+        if is_first:
+            _install([*_all(), *(_of_processes() if processes else ())])
+            _await_trio()
         return root
 
 
@@ -42,12 +46,37 @@ def stop(root: _paths.Root) -> None:
             return
         _sessions.remove(root)
         if not _sessions:
+            forget(TRIO)
             for patch in reversed(_patches):
                 patch.remove()
             _patches.clear()
             processes = sys.modules.get(f"{__package__}._processes")
             if processes is not None:
                 processes.follow(on=False)
+
+
+def _install(patches: list[Patch]) -> None:
+    for patch in patches:
+        patch.install()
+    _patches.extend(patches)
+
+
+def _await_trio() -> None:
+    """Patch trio, now or once the program imports it: anyio does so when it runs something there."""
+    if hasattr(sys.modules.get(TRIO), "Runner"):
+        _install_trio()
+    else:
+        after_import(TRIO, _install_trio)
+
+
+def _install_trio() -> None:
+    from lmtrace.integrations._patching import Patch
+    from lmtrace.integrations.tasks import _trio
+
+    runner = getattr(sys.modules[TRIO], "Runner", None)
+    with _lock:
+        if _sessions and runner is not None:
+            _install([Patch(runner, "spawn_impl", _trio.wrap_spawn)])
 
 
 def _of_processes() -> list[Patch]:
