@@ -19,7 +19,7 @@ from lmtrace._data import LMResponse
 from lmtrace._failures import failures
 from lmtrace._record import CallRecord, active_call
 from lmtrace.integrations._patching import Function, Switch
-from lmtrace.integrations.dspy import _answers, _bound, _requests
+from lmtrace.integrations.dspy import _answers, _bound, _notices, _requests
 from lmtrace.integrations.dspy._listeners import overheard
 from lmtrace.integrations.dspy._store_cache import StoreCache, cache_for
 from lmtrace.integrations.litellm._translate import UNREADABLE
@@ -110,6 +110,7 @@ def targets(base: Any, release: tuple[int, int]) -> Iterator[tuple[Any, str, Cal
 
         yield execution, "execute", wrap_execute
         yield execution, "aexecute", wrap_execute
+        yield from _notices.targets()
         return
     yield base, "_process_lm_response", seeing_argument
     if release >= (3, 3):
