@@ -76,6 +76,12 @@ def export_history(
     return path
 
 
+def training_lines(history: History, *, where: str = "TRUE", params: Sequence[Any] = ()) -> Iterator[bytes]:
+    """The lines that `export_history` writes in the format ``finetune``, without line ends."""
+    taught = _Chosen(f"({where}) AND {CONDITION}", tuple(params))
+    return finetune_lines(_rows(history, "call", taught))
+
+
 def resend(history: History, exporter: Exporter, *, where: str = "TRUE", params: Sequence[Any] = ()) -> int:
     """Give the calls and stored spans of a history to an exporter, in the order of time, and return how many it got.
 
@@ -184,9 +190,8 @@ def _to_jsonl(history: History, path: Path, chosen: _Chosen) -> None:
 
 
 def _to_finetune(history: History, path: Path, chosen: _Chosen) -> None:
-    taught = _Chosen(f"({chosen.where}) AND {CONDITION}", chosen.params)
     with path.open("wb") as file:
-        file.writelines(line + b"\n" for line in finetune_lines(_rows(history, "call", taught)))
+        file.writelines(line + b"\n" for line in training_lines(history, where=chosen.where, params=chosen.params))
 
 
 def _to_csv(history: History, path: Path, chosen: _Chosen) -> None:

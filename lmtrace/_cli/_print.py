@@ -106,7 +106,12 @@ def print_json(lines: Iterable[Mapping[str, Any]]) -> None:
 
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
     for line in lines:
-        click.echo(json_safe(orjson.dumps(line, default=_json_value, option=options).decode()))
+        print_json_line(orjson.dumps(line, default=_json_value, option=options))
+
+
+def print_json_line(line: bytes) -> None:
+    """One JSON object that is a line already."""
+    click.echo(json_safe(line.decode()))
 
 
 def _json_value(value: Any) -> Any:

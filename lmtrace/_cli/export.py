@@ -9,7 +9,7 @@ import click
 
 from lmtrace._cli._fail import EnvironmentFailure, NotFoundFailure, UsageFailure, settings_errors
 from lmtrace._cli._filters import Filters, filter_options, store_option
-from lmtrace._cli._print import note, print_json
+from lmtrace._cli._print import note, print_json, print_json_line
 from lmtrace._cli._store import check_names, opened, rows
 from lmtrace._cli._text import plural, size
 
@@ -34,6 +34,7 @@ EXAMPLES = """
     lmtrace export calls.parquet --since 7d
     lmtrace export dear.jsonl --where "cost > 0.01 AND tags['exp'] = 'a'"
     lmtrace export train.jsonl --to finetune --run rag-v2 --scope RAG.answer --min-score 1
+    lmtrace export - --to finetune | head -1
     lmtrace export --to otlp --endpoint http://localhost:4318 --run rag-v2
 """
 
@@ -74,7 +75,7 @@ def command(
 ) -> None:
     """Write calls to FILE: .duckdb, .parquet, .jsonl or .csv; - is JSON lines on stdout.
 
-    With --to finetune, FILE gets the conversations of chat calls that succeeded, to train a model on: messages, the answer, tools.
+    With --to finetune, FILE, or stdout, gets the conversations of chat calls that succeeded, to train a model on: messages, the answer, tools.
     All other files but .csv and a single .parquet file have the spans of the calls' traces and runs, too. With --to otlp, calls and
     spans go to a backend as the spans they were, ids and times included.
     """
@@ -94,11 +95,21 @@ def command(
             _send(history, exporter, condition, params)
             return
         if target == STDOUT:
-            print_json(rows(history, f"SELECT * FROM calls WHERE {condition} ORDER BY timestamp, uuid", params))
+            _print(history, str(kind), condition, params)
             return
         written = _write(history, target, str(kind), condition, params, force=force)
     what = plural(number, "call") if kind != FINETUNE else _conversations(written, number)
     note(f"{what} in {target}, {size(_bytes(written))}")
+
+
+def _print(history: History, kind: str, condition: str, params: list[Any]) -> None:
+    if kind == FINETUNE:
+        from lmtrace_exporters._export import training_lines
+
+        for line in training_lines(history, where=condition, params=params):
+            print_json_line(line)
+    else:
+        print_json(rows(history, f"SELECT * FROM calls WHERE {condition} ORDER BY timestamp, uuid", params))
 
 
 _SCORED = "example_id IN (SELECT example_id FROM examples WHERE score >= ?)"
@@ -114,7 +125,7 @@ def _check_use(target: str, kind: str | None, endpoint: str | None) -> None:
         raise UsageFailure("--to otlp takes no FILE, but an --endpoint" if target else "name a FILE, or - for stdout")
     if kind is None:
         raise UsageFailure(f"{target}: choose a format with --to, or an ending of {', '.join(ENDINGS)}")
-    if target == STDOUT and kind != "jsonl":
+    if target == STDOUT and kind not in ("jsonl", FINETUNE):
         raise UsageFailure("only JSON lines can go to stdout")
     if endpoint is not None and kind != OTLP:
         raise UsageFailure("--endpoint is for --to otlp")

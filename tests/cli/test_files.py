@@ -74,7 +74,9 @@ def test_export_finetune(lmtrace: Command, tmp_path: Path) -> None:
     assert tooled["messages"][-1]["tool_calls"][0]["function"]["name"] == "get_weather"
     assert not any("Too much?" in str(line) for line in lines)
     assert lmtrace("export", str(file), "--to", "finetune", "--min-score", "1").exit_code == 1
-    assert lmtrace("export", "-", "--to", "finetune").exit_code == 2
+    printed = lmtrace("export", "-", "--to", "finetune")
+    assert (printed.exit_code, printed.stdout, printed.stderr) == (0, file.read_text(), "")
+    assert lmtrace("export", "-", "--to", "csv").exit_code == 2
 
 
 @pytest.mark.usefixtures("store")
