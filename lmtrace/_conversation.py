@@ -1,21 +1,24 @@
-"""What the calls of one conversation have in common, carried by the context.
+"""What the spans of one conversation have in common, carried by the context.
 
-The conventions forbid making up a conversation id, so it exists only where the application says so. Honeycomb's agent
-view needs the id and the agent's name on every span below, so both are inherited by whatever runs in the block.
+The conventions forbid making up a conversation id, so it exists only where the application says so; an agent's name is also
+known where a framework has agents. Honeycomb's agent view needs both on every span below, so whatever runs in the block
+inherits them: calls and steps, in tasks and in the threads of frameworks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import MappingProxyType
 from typing import Final
 
+from lmtrace import _scope
 from lmtrace import _semconv as names
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _inherited: ContextVar[Mapping[str, str]] = ContextVar("lmtrace.inherited", default=_NOTHING)
+_scope.carry(_inherited)
 
 
 def inherited() -> Mapping[str, str]:
@@ -25,7 +28,7 @@ def inherited() -> Mapping[str, str]:
 
 @contextmanager
 def conversation(conversation_id: str | None = None, *, agent_name: str | None = None) -> Iterator[None]:
-    """Mark every LM call in the block as part of one conversation.
+    """Mark every LM call and step in the block as part of one conversation.
 
     Blocks nest: what an inner one leaves out stays as the outer one said.
 
@@ -35,11 +38,21 @@ def conversation(conversation_id: str | None = None, *, agent_name: str | None =
     """
     given = {names.CONVERSATION_ID: conversation_id, names.AGENT_NAME: agent_name}
     changes = {key: str(value) for key, value in given.items() if value is not None}
-    token = _inherited.set({**_inherited.get(), **changes})
+    token = hand_down(changes)
     try:
         yield
     finally:
-        try:
-            _inherited.reset(token)
-        except ValueError:  # left in another context than it was entered in, as async generators do
-            _inherited.set(_NOTHING)
+        take_back(token)
+
+
+def hand_down(changes: Mapping[str, str]) -> Token[Mapping[str, str]]:
+    """Have spans opened from here on take over `changes`; returns what `take_back` needs."""
+    return _inherited.set({**_inherited.get(), **changes})
+
+
+def take_back(token: Token[Mapping[str, str]]) -> None:
+    """Undo `hand_down`."""
+    try:
+        _inherited.reset(token)
+    except ValueError:  # left in another context than it was entered in, as async generators do
+        _inherited.set(_NOTHING)

@@ -21,7 +21,7 @@ from lmtrace._backend import Backend
 from lmtrace._callbacks import Notices, callbacks_of
 from lmtrace._data import LMRequest, LMResponse
 from lmtrace._entry import HistoryEntry
-from lmtrace._errors import LMTraceError, LMUnsupportedFeatureError
+from lmtrace._errors import LMConfigurationError, LMTraceError, LMUnsupportedFeatureError
 from lmtrace._provider_errors import wrap_provider_error
 from lmtrace._retry import RetryBackend
 from lmtrace._serving import Deferred, Server
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, Any]]
 
 _LIVE: Final = "_stack"
+
+_FOR_DSPY: Final = (
+    "DSPy's modules take lm.for_dspy() in the place of an lmtrace.LM: dspy.configure(lm=lm.for_dspy()). "
+    "After lmtrace.instrument(), dspy.configure and dspy.context take the LM as it is."
+)
 
 
 class LM:
@@ -288,6 +293,23 @@ class LM:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.model} ({self.model_type})>"
+
+    # --- DSPy's modules, which take no LM but those of its own classes ------------------------------------------------
+
+    def __str__(self) -> str:
+        """As `repr`; once DSPy is imported with what it takes instead, because DSPy up to 3.3 quotes this when it refuses it."""
+        return f"{self!r}. {_FOR_DSPY}" if "dspy" in sys.modules else repr(self)
+
+    @property
+    def supports_decision_requests(self) -> bool:
+        """What DSPy 3.4 asks an LM that is none of its own before it refuses it.
+
+        Raises:
+            LMConfigurationError: DSPy is imported; the message says what it takes instead.
+        """
+        if "dspy" in sys.modules:
+            raise LMConfigurationError(_FOR_DSPY, model=self.model)
+        return False
 
     def for_dspy(self) -> Any:
         """This LM as DSPy programs take it: ``dspy.configure(lm=lm.for_dspy())``. Both have one history.

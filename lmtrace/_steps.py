@@ -22,6 +22,7 @@ from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanCo
 
 from lmtrace import _recorder, _scope, _step_content, _wire
 from lmtrace import _semconv as names
+from lmtrace._conversation import hand_down, inherited, take_back
 from lmtrace._entry import RunInfo
 from lmtrace._failures import failures
 from lmtrace._local_span import has_identity, local_span
@@ -50,13 +51,14 @@ class Step:
         content_names: The attributes that show inputs and outputs on spans, where content is wanted there.
         content: Gives further attributes that are content.
         place: Where the code inside runs, if not where the step begins.
+        hands_down: Which of its attributes the spans of everything inside take over.
         holds: Whether it is one whose row takes those of small steps along.
         folds: Whether it is a small one.
     """
 
     __slots__ = (
-        "_attributes", "_content_names", "_error", "_folds", "_further", "_held", "_inputs", "_inputs_text", "_kind", "_left",
-        "_name", "_outputs", "_outputs_text", "_parent", "_recorder", "_run", "_scope", "_span", "_span_kind",
+        "_attributes", "_content_names", "_error", "_folds", "_further", "_handed", "_hands_down", "_held", "_inputs",
+        "_inputs_text", "_kind", "_left", "_name", "_outputs", "_outputs_text", "_parent", "_recorder", "_run", "_scope", "_span", "_span_kind",
         "_start_ns", "_start_perf", "_thread", "_token", "duration_ms", "place",
     )  # fmt: skip
 
@@ -71,6 +73,7 @@ class Step:
         content_names: tuple[str, str] = _SHOWN,
         content: _step_content.Further | None = None,
         place: Place | None = None,
+        hands_down: Mapping[str, str] = _NOTHING,
         holds: bool = False,
         folds: bool = False,
     ) -> None:
@@ -83,6 +86,7 @@ class Step:
         self._further = content
         self.place = place
         """Where the code inside runs, if not where the step begins."""
+        self._hands_down = hands_down
         self._folds = folds
         self._held: list[Step] | None = [] if holds else None
         self._outputs: Callable[[], Any] | None = None
@@ -95,6 +99,7 @@ class Step:
         self._scope: str | None = None
         self._token: Any = None
         self._left: Any = None
+        self._handed: Any = None
         self.duration_ms = 0.0
         """How long it took, when it is over."""
 
@@ -154,6 +159,8 @@ class Step:
     ) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
+        if self._handed is not None:
+            take_back(self._handed)
         if self._left is not None:
             _scope.leave(self._left)
         place, self.place = self.place, None
@@ -178,6 +185,11 @@ class Step:
             self._left = _scope.enter(place)
         run = _scope.current_run()
         self._run = run.info if run is not None else recorder.process_run
+        around = inherited()
+        if around:
+            self._attributes = {**around, **self._attributes}
+        if self._hands_down:
+            self._handed = hand_down(self._hands_down)
         here = otel_context.get_current()
         parent = trace.get_current_span(here).get_span_context()
         if run is not None and not parent.is_valid:

@@ -75,18 +75,35 @@ def test_same_prompts(provider: LoopbackProvider, ours: Any) -> None:
 
 
 def test_configured(provider: LoopbackProvider, instrumented: None) -> None:
-    """With `instrument()`, ``dspy.configure(lm=lmtrace.LM(…))`` takes the LM as it is; without, `for_dspy` makes one that DSPy takes."""
+    """With `instrument()`, ``dspy.configure(lm=lmtrace.LM(…))`` takes the LM as it is; without, `for_dspy` makes one that it takes."""
     provider.respond(answer)
     lm = lmtrace.LM("openai/gpt-4o-mini", **options(provider))
     predict = dspy.Predict("question -> answer")
     with dspy.context(lm=lm):
         assert predict(question="Why?").answer == "Four words of text"
     lmtrace.uninstrument()
-    with dspy.context(lm=lm), pytest.raises(ValueError, match="BaseLM"):
-        predict(question="Why?")
     with dspy.context(lm=lm.for_dspy()):
         assert predict(question="Why?").answer == "Four words of text"
     assert len(lm.history) == 2
+
+
+def test_refused(provider: LoopbackProvider, call: Any) -> None:
+    """Wherever DSPy refuses an `lmtrace.LM`, whether or not anything is instrumented, its error names what it takes instead."""
+    lm = lmtrace.LM("openai/gpt-4o-mini", **options(provider))
+    predict, mine = dspy.Predict("question -> answer"), dspy.ChainOfThought("question -> answer")
+    mine.set_lm(lm)
+    with dspy.context(lm=lm), pytest.raises(ValueError, match=r"dspy\.configure\(lm=lm\.for_dspy\(\)\)"):
+        call(predict, question="Why?")
+    with pytest.raises(ValueError, match=r"lm\.for_dspy\(\)"):
+        call(mine, question="Why?")
+    lmtrace.instrument()
+    try:
+        with pytest.raises(ValueError, match=r"lm\.for_dspy\(\)"):
+            call(mine, question="Why?")
+    finally:
+        lmtrace.uninstrument()
+    assert not provider.requests
+    assert "for_dspy" not in f"{lm!r} {lm.for_dspy()}"
 
 
 def test_agent(provider: LoopbackProvider, ours: Any, call: Any) -> None:

@@ -27,9 +27,13 @@ def _last_tool(trajectory: Mapping[Any, Any]) -> Any:
     return used[-1] if used else None
 
 
-def content(agent: Any) -> dict[str, Any]:
-    """How the step of an agent shows what it was asked, what it answered and what it may call."""
-    return {"content_names": (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES), "content": lambda: definitions(agent)}
+def options(agent: Any, name: str) -> dict[str, Any]:
+    """How the step of an agent shows what it was asked, answered and may call, and that all inside is its work."""
+    return {
+        "content_names": (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES),
+        "content": lambda: definitions(agent),
+        "hands_down": {names.AGENT_NAME: name},
+    }
 
 
 def definitions(agent: Any) -> dict[str, Any]:

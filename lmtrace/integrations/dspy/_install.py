@@ -187,8 +187,9 @@ def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
     yield from _both(dspy.Module, _steps_of.module)
     yield from _both(dspy.Tool, _steps_of.tool)
     yield from _both(dspy.Embedder, _steps_of.embedder)
-    for source in ("Retrieve", "ColBERTv2", "Embeddings"):
-        yield getattr(dspy, source), "__call__", _steps_of.retriever
+    yield from _family(group, dspy.Retrieve, {"__call__": _steps_of.search})
+    yield from _family(group, dspy.ColBERTv2, _RETRIEVER)
+    yield from _family(group, dspy.Embeddings, _RETRIEVER)
     yield dspy.Evaluate, "__call__", _steps_of.evaluation
     yield PythonInterpreter, "execute", _steps_of.interpreter
     yield from _family(group, dspy.Adapter, _ADAPTER)
@@ -224,6 +225,7 @@ _ADAPTER: Final[dict[str, Wrap]] = {
     "format": _steps_of.adapter_format,
     "parse": _steps_of.adapter_parse,
 }
+_RETRIEVER: Final[dict[str, Wrap]] = {"__call__": _steps_of.retriever}
 _OPTIMISER: Final[dict[str, Wrap]] = {"compile": _steps_of.compilation}
 
 

@@ -36,6 +36,9 @@ class LM(_lm.LM, dspy.BaseLM):  # type: ignore[misc]  # DSPy is not typed
     Calls raise DSPy's errors. The state that a program is saved with is one that `dspy.LM` loads.
     """
 
+    def __str__(self) -> str:
+        return repr(self)
+
     @with_callbacks  # type: ignore[untyped-decorator]  # DSPy is not typed
     def __call__(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> list[str | dict[str, Any]]:
         with self._boundary(prompt):
@@ -111,6 +114,11 @@ class LM(_lm.LM, dspy.BaseLM):  # type: ignore[misc]  # DSPy is not typed
 
     def _like_dspy(self) -> Any:
         return dspy.LM(self.model, model_type=self.model_type)
+
+    @property
+    def supports_decision_requests(self) -> bool:
+        """DSPy 3.4: not without an adapter, as `dspy.LM`."""
+        return False
 
     @property
     def supports_function_calling(self) -> bool:

@@ -24,8 +24,8 @@ from lmtrace.integrations.dspy._evaluations import Compiling
 from lmtrace.integrations.dspy._identity import identity_of, predictors_of
 from lmtrace.integrations.dspy._plain import address_of, arguments, is_agent, label_of, plain, signature_of
 
-Begin = Callable[[Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any]]
-"""Makes the step of one call, or what goes around it."""
+Begin = Callable[[Any, tuple[Any, ...], dict[str, Any]], AbstractContextManager[Any] | None]
+"""Makes the step of one call, or what goes around it; None for a call that is no step of its own."""
 
 Keep = Callable[[Any, Any], None]
 """Notes what a call returned, given its step."""
@@ -87,12 +87,14 @@ def _async_wrapper(original: Function, switch: Switch, begin: Begin, keep: Keep)
 def _begun(begin: Begin, name: str, owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The step of a call, open; None for an override that calls its base class, which is one step and not two."""
     try:
+        step: Any
         if name in _RECURSIVE:
-            return begin(owner, args, kwargs).__enter__()
+            step = begin(owner, args, kwargs)
+            return None if step is None else step.__enter__()
         place, work = _scope.place(), (id(owner), name)
         if work in place.running:
             return None
-        step: Any = begin(owner, args, kwargs)
+        step = begin(owner, args, kwargs)
         (step if isinstance(step, Step) else step.step).place = place.within(work)
         return step.__enter__()
     except Exception as error:
@@ -125,7 +127,7 @@ def begin_module(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     if signature is not None:
         attributes[names.DSPY_SIGNATURE] = signature
         place = place.detailed({"signature": signature})
-    agent = _agents.content(module) if names.AGENT_NAME in attributes else {}
+    agent = _agents.options(module, label) if names.AGENT_NAME in attributes else {}
     return Step(name, "module", attributes, inputs=lambda: arguments(args, kwargs), place=place, holds=True, **agent)
 
 
@@ -220,7 +222,10 @@ def begin_tool(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ste
 tool: Final = _wrapping(begin_tool)
 
 
-def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
+def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:
+    place, work = _scope.place(), (id(owner), "retrieval")
+    if work in place.running:  # an override that calls its base class
+        return None
     name = type(owner).__name__
     attributes: dict[str, Any] = {names.OPERATION_NAME: "retrieval"}
     count = kwargs.get("k", getattr(owner, "k", None))
@@ -234,10 +239,25 @@ def _begin_retriever(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         span_kind=SpanKind.CLIENT,
         inputs=lambda: plain(args[0]) if len(args) == 1 else arguments(args, kwargs),
         content_names=(names.RETRIEVAL_QUERY, names.RETRIEVAL_DOCUMENTS),
+        place=place.within(work),
     )
 
 
 retriever: Final = _wrapping(_begin_retriever)
+
+
+def _begin_search(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:
+    """The step of a `dspy.Retrieve`, unless it only asks the configured retriever and that has one of its own."""
+    import dspy
+
+    kind = type(owner)
+    only_asks = kind.__call__ is dspy.Retrieve.__call__ and kind.forward is dspy.Retrieve.forward
+    if only_asks and isinstance(dspy.settings.rm, (dspy.Retrieve, dspy.ColBERTv2, dspy.Embeddings)):
+        return None
+    return _begin_retriever(owner, args, kwargs)
+
+
+search: Final = _wrapping(_begin_search)
 
 
 def _begin_embedder(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
