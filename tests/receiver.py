@@ -24,7 +24,7 @@ class Receiver:
 
     def read(self, signal: str) -> list[dict[str, Any]]:
         """The export requests of a signal, decoded."""
-        with urllib.request.urlopen(f"{self.http}/test/session/{signal}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.http}/test/session/{signal}", timeout=60) as answer:
             requests: list[dict[str, Any]] = json.load(answer)
         return requests
 
@@ -60,7 +60,7 @@ class Receiver:
         ]
 
     def clear(self) -> None:
-        urllib.request.urlopen(f"{self.http}/test/session/clear", timeout=5).close()
+        urllib.request.urlopen(f"{self.http}/test/session/clear", timeout=60).close()
 
 
 def plain(attributes: Any) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def running_receiver(otlp_agent: str) -> Iterator[Receiver]:
         yield receiver
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def answers(ask: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+def answers(ask: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
     """Wait until a server answers."""
     deadline = time.monotonic() + seconds
     while True:

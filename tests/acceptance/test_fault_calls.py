@@ -397,7 +397,7 @@ armed = False
 assert lm("afterwards") == ["afterwards"]
 assert other("afterwards") == ["afterwards"]
 assert lm("0") == ["0"]
-assert lmtrace.flush(10)
+assert lmtrace.flush(60)
 assert len(lm.history) == len(nested) + 3
 print(json.dumps([len(nested), sorted(places), lmtrace.stats()["failures"]]))
 """

@@ -40,7 +40,7 @@ while len(inside) < 101:
     gevent.sleep(0)
 killed.kill()
 
-assert lmtrace.flush(10)
+assert lmtrace.flush(60)
 print(lmtrace.stats()["failures"])
 """
 
@@ -56,7 +56,7 @@ with LoopbackProvider() as provider:
     calls = [gevent.spawn(remote, str(number)) for number in range(10)]
     gevent.joinall(calls, raise_error=True, timeout=60)
 assert [call.value for call in calls] == [[f"You said: {number}"] for number in range(10)]
-assert lmtrace.flush(10)
+assert lmtrace.flush(60)
 print(lmtrace.stats()["failures"])
 """
 
@@ -90,7 +90,7 @@ async def main():
     assert Waiting.asked == 13, "it was asked again"
 
 trio.run(main)
-assert lmtrace.flush(10)
+assert lmtrace.flush(60)
 print(lmtrace.stats()["failures"])
 """
 

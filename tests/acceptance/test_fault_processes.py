@@ -80,7 +80,7 @@ def test_frozen(start: Start, query: Query, tmp_path: Path) -> None:
 
 def grown(path: Path) -> None:
     """Wait until there is more in a file."""
-    size, deadline = path.stat().st_size, time.monotonic() + 30
+    size, deadline = path.stat().st_size, time.monotonic() + 60
     while path.stat().st_size == size:
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)

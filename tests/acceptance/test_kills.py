@@ -79,7 +79,7 @@ def test_killed_programs(start: Start, query: Query) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * KILLS)
+@pytest.mark.timeout(10 * KILLS)
 def test_many_killed_programs(start: Start, query: Query) -> None:
     """The same for two hundred kills, or as many as the variable KILLS says."""
     kill_callers(start, query, KILLS)

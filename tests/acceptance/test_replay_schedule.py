@@ -30,7 +30,7 @@ def run(folder: Path, mode: str, calls: int, seed: int, address: str) -> dict[st
     """The program in a process of its own; returns what it wrote down."""
     results = folder / "results.json"
     command = [sys.executable, "-W", "error", PROGRAM, mode, folder / "c.cassette", results, calls, seed, address]
-    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, timeout=280, check=False)
     assert not done.returncode, done.stderr[-5000:]
     outcome: dict[str, Any] = json.loads(results.read_text())
     return outcome
@@ -60,7 +60,7 @@ def test_each_task_gets_its_own_answers(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ten_thousand_calls(folder: Path) -> None:
     """The same with a part of the calls going over HTTP to a provider, which is gone when they are replayed."""
     cassettes = []

@@ -16,7 +16,7 @@ def test_demo(tmp_path: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "LMTRACE_STORE"} | {"COLUMNS": "120"}
     done = subprocess.run(
         [sys.executable, "-m", "lmtrace", "demo"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=environ, timeout=100,
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=environ, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for words in (

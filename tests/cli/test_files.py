@@ -138,5 +138,5 @@ def test_follow(
     exporter.export([Record("call", json.dumps(row, separators=(",", ":")).encode()) for row in rows])
     assert json.loads(process.stdout.readline())["uuid"] == rows[1]["uuid"]
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     exporter.shutdown()

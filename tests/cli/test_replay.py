@@ -55,7 +55,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     ) -> subprocess.CompletedProcess[str]:
         program = command or (sys.executable, "app.py", *questions)
         words = [sys.executable, "-m", "lmtrace", "replay", *options, "bug.cassette", "--", *program]
-        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200)
 
     return start
 

@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def start(*command: str, options: tuple[str, ...] = (), **settings: object) -> subprocess.CompletedProcess[str]:
         monkeypatch.delenv("LMTRACE_TEST_RAISE", raising=False)
         words = [sys.executable, "-m", "lmtrace", "run", *options, "--", *command]
-        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60, **settings)  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=200, **settings)  # type: ignore[call-overload,no-any-return]
 
     return start
 
@@ -127,7 +127,7 @@ def test_signal_is_forwarded(start: Callable[..., subprocess.Popen[str]], tmp_pa
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 5
+    assert process.wait(timeout=60) == 5
 
 
 def test_sitecustomize_is_chained(run: Run, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def call(backend: Any = None) -> Any:
 def in_thread(function: Any) -> None:
     thread = threading.Thread(target=function)
     thread.start()
-    thread.join(10)
+    thread.join(60)
 
 
 def parents(captured: Captured) -> dict[str, str | None]:
@@ -85,19 +85,19 @@ class TestRuns:
 
         def work(run: lmtrace.Run) -> None:
             with run:
-                barrier.wait(10)
+                barrier.wait(60)
                 call()
-                barrier.wait(10)
+                barrier.wait(60)
 
         barrier = threading.Barrier(3)
         threads = [threading.Thread(target=work, args=(run,)) for run in (first, second)]
         for thread in threads:
             thread.start()
-        barrier.wait(10)
+        barrier.wait(60)
         call()
-        barrier.wait(10)
+        barrier.wait(60)
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert (first.calls, second.calls) == (1, 1)
         assert sorted(row.get("run_name", "none") for row in captured.rows) == ["1", "2", "none"]
 

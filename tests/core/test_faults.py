@@ -310,7 +310,7 @@ def run_python(code: str, *, cwd: Any, **environ: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
 
 

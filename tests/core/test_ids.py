@@ -47,7 +47,7 @@ def test_threads() -> None:
     new_id, barrier = Uuid7(), threading.Barrier(8)
 
     def work(_: int) -> list[str]:
-        barrier.wait(10)
+        barrier.wait(60)
         return [new_id() for _ in range(500)]
 
     with ThreadPoolExecutor(8) as pool:

@@ -55,7 +55,7 @@ class Captured:
 
     def wait_for(self, rows: int) -> None:
         """Block until so many rows are there; what nobody references is collected meanwhile."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(self.rows) < rows:
             assert time.monotonic() < deadline, f"{len(self.rows)} of {rows} rows arrived"
             gc.collect()

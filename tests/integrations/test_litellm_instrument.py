@@ -223,7 +223,7 @@ with LoopbackProvider() as provider, capture() as captured:
     where = {"api_base": provider.openai_base, "api_key": "any"}
     litellm.success_callback = [judge]
     litellm.completion("openai/gpt-4o-mini", messages, **where)
-    assert judged.wait(30)
+    assert judged.wait(60)
     print(*sorted(row["model"] for row in captured.rows))
 """
 
@@ -234,7 +234,7 @@ def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own() -> None:
     In a fresh interpreter: LiteLLM only calls a function that is in its list before anything else was set up.
     """
     command = [sys.executable, "-c", CALLBACK_PROGRAM]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.stdout.split() == ["openai/gpt-4o", "openai/gpt-4o-mini"], done.stderr
 
 

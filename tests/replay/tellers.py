@@ -47,13 +47,13 @@ class Teller:
     def complete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
         response = self._taken(request)
         if self.gate is not None:
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
         return response
 
     async def acomplete(self, request: LMRequest, secrets: Mapping[str, Any]) -> LMResponse:
         response = self._taken(request)
         if self.gate is not None:
-            assert await asyncio.to_thread(self.gate.wait, 10)
+            assert await asyncio.to_thread(self.gate.wait, 60)
         return response
 
     def stream(self, request: LMRequest, secrets: Mapping[str, Any]) -> Pieces:

@@ -15,7 +15,7 @@ import lmtrace
 from lmtrace import _caching
 from lmtrace_replay import _flights
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def waiting() -> int:

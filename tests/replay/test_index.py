@@ -367,7 +367,7 @@ class TestProcesses:
         lm = teller.lm()
         thread = threading.Thread(target=lm, args=("hi",))
         thread.start()
-        assert teller.entered.acquire(timeout=10)
+        assert teller.entered.acquire(timeout=60)
         context = multiprocessing.get_context("fork")
 
         def child() -> None:
@@ -377,10 +377,10 @@ class TestProcesses:
 
         process = context.Process(target=child)
         process.start()
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0
         teller.gate.set()  # type: ignore[union-attr]
-        thread.join(10)
+        thread.join(60)
 
     @pytest.mark.slow
     def test_many_processes(self, path: Path, programs: Programs) -> None:
@@ -480,7 +480,7 @@ class TestRebuild:
         for file in store.glob("index.sqlite*"):
             file.unlink()
         command = [sys.executable, "-m", "lmtrace_replay._rebuild", str(store)]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=200)
         assert Teller().lm()("a") == ["one"]
 
 

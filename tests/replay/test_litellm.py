@@ -365,7 +365,7 @@ def test_without_litellm(provider: LoopbackProvider, tmp_path: Path) -> None:
         with pytest.raises(lmtrace.LMRateLimitError):
             lm("Mention failure.")
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(path)], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", ALONE, str(path)], check=False, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['You said: Mention tea.'] You said: Mention tea.\n429\n"

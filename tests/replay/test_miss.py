@@ -196,9 +196,9 @@ def test_terminal_gets_no_control_characters() -> None:
 def test_long_prompts_are_cut() -> None:
     """A megabyte of prompt gives a report that fits a screen, soon."""
     old, new = ("".join(f"{word}{i} " for i in range(100_000)) for word in ("alpha", "beta"))
-    before = time.perf_counter()
+    before = time.thread_time()
     text = str(ReplayMiss(why(request(new), request(old))))
-    assert time.perf_counter() - before < 5
+    assert time.thread_time() - before < 5
     assert len(text) < 4_000
 
 
@@ -267,9 +267,9 @@ def test_ten_thousand_recordings_are_searched_quickly() -> None:
     edited.insert(300, "new words here")
     stored = recordings(*(request(prompt) for prompt in prompts))
     asked = request(" ".join(edited))
-    before = time.perf_counter()
+    before = time.thread_time()
     miss = explain(asked, stored, key=request_key(asked))
-    assert time.perf_counter() - before < 5
+    assert time.thread_time() - before < 5
     assert miss.nearest is not None
     assert miss.nearest.number == 7_001
     assert "{+CHANGED+}" in miss.nearest.diff

@@ -165,7 +165,7 @@ class TestThreads:
         found = []
         gate = threading.Event()
         with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(gate.wait, 10)
+            future = pool.submit(gate.wait, 60)
             future.add_done_callback(lambda _: found.append(here()))
             gate.set()
             future.result()
@@ -307,7 +307,7 @@ class TestAsyncio:
             loop = asyncio.get_running_loop()
 
             def work() -> Any:
-                return asyncio.run_coroutine_threadsafe(ahere(), loop).result(10)
+                return asyncio.run_coroutine_threadsafe(ahere(), loop).result(60)
 
             found: list[Any] = []
             thread = threading.Thread(target=lambda: found.append(work()))
@@ -419,7 +419,7 @@ class TestSessions:
         wrong: list[Any] = []
 
         def work() -> None:
-            ready.wait(10)
+            ready.wait(60)
             for _ in range(30):
                 root = tasks.start()
                 with ThreadPoolExecutor(2) as pool:
@@ -559,11 +559,11 @@ class TestSessions:
         def hold() -> None:
             with _paths._lock:
                 held.set()
-                release.wait(10)
+                release.wait(60)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        held.wait(10)
+        held.wait(60)
         pid = os.fork()
         if not pid:
             with ThreadPoolExecutor(1) as pool:

@@ -71,7 +71,7 @@ def run_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run
     _prepare(pytester, monkeypatch)
 
     def start(*arguments: str, plugins: tuple[str, ...] = PLUGINS) -> pytest.RunResult:
-        return pytester.runpytest_subprocess(*_named(plugins), *arguments, timeout=60)
+        return pytester.runpytest_subprocess(*_named(plugins), *arguments, timeout=200)
 
     return start
 
@@ -562,7 +562,7 @@ def test_it(lm, lm_replay, lm_transcript):
 
     def ask(number):
         if number == 1:
-            second.wait(30)
+            second.wait(60)
         lm(f"question {number}")
         second.set()
 

@@ -428,7 +428,7 @@ class TestErrors:
         async def use(provider: Gated) -> str:
             lm = lm_of(provider)
             asking = asyncio.create_task(lm.acall("slow"))
-            assert await asyncio.to_thread(provider.entered.acquire, timeout=10)
+            assert await asyncio.to_thread(provider.entered.acquire, timeout=60)
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
@@ -453,7 +453,7 @@ class TestProcess:
         """A thread that was there before the session is served like all others."""
         recordings = recorded(lambda lm: lm("a"))
         lm, go, got = lm_of(provider), threading.Event(), []
-        thread = threading.Thread(target=lambda: (go.wait(10), got.append(lm("a"))))
+        thread = threading.Thread(target=lambda: (go.wait(60), got.append(lm("a"))))
         thread.start()
         with replay(recordings):
             go.set()
@@ -465,7 +465,7 @@ class TestProcess:
         """Threads that carry no path and share answers that differ are warned of, once."""
         recordings = recorded(lambda lm: [lm("a") for _ in range(4)], cache=False)
         lm, go, got = lm_of(Provider(), cache=False), threading.Event(), []
-        threads = [threading.Thread(target=lambda: (go.wait(10), got.append(lm("a")))) for _ in range(4)]
+        threads = [threading.Thread(target=lambda: (go.wait(60), got.append(lm("a")))) for _ in range(4)]
         for thread in threads:
             thread.start()
 
@@ -517,12 +517,12 @@ class TestProcess:
 class TestRaces:
     def test_streams_that_raced(self) -> None:
         """Streams asked for at once had different answers; a task that came later got one of them, and does again."""
-        both, second_done = threading.Barrier(2, timeout=10), threading.Event()
+        both, second_done = threading.Barrier(2, timeout=60), threading.Event()
 
         def reply(request: lmtrace.LMRequest, number: int) -> str:
             both.wait()
             if threading.current_thread().name == "first":
-                assert second_done.wait(10)
+                assert second_done.wait(60)
             return f"for {threading.current_thread().name}"
 
         def use(lm: lmtrace.LM, wait: bool) -> dict[str, Any]:
@@ -580,11 +580,11 @@ class TestRaces:
             lm = lm_of(provider)
             with ThreadPoolExecutor(2) as pool:
                 first = pool.submit(lambda: lm.forward("a").provider_data["list"].append(2))
-                assert provider.entered.acquire(timeout=10)
+                assert provider.entered.acquire(timeout=60)
                 second = pool.submit(lambda: lm.forward("a").provider_data)
                 provider.gate.set()
-                first.result(10)
-                assert second.result(10) == {"list": [1]}
+                first.result(60)
+                assert second.result(60) == {"list": [1]}
 
     def test_a_failure_is_nobody_elses(self) -> None:
         """When the one that asked fails, the next asks for itself."""
@@ -594,13 +594,13 @@ class TestRaces:
             lm = lm_of(provider)
             with ThreadPoolExecutor(2) as pool:
                 first = pool.submit(lm, "a")
-                assert provider.entered.acquire(timeout=10)
+                assert provider.entered.acquire(timeout=60)
                 second = pool.submit(lm, "a")
                 provider.gate.set()
                 with pytest.raises(lmtrace.LMRateLimitError):
-                    first.result(10)
+                    first.result(60)
                 provider.error = None
-                second.exception(10)
+                second.exception(60)
         assert sum(one.error is not None for one in session.new) >= 1
 
 
@@ -613,12 +613,12 @@ class Gated(Provider):
 
     def complete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
         self.entered.release()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         return super().complete(request, secrets)
 
     async def acomplete(self, request: lmtrace.LMRequest, secrets: Any) -> lmtrace.LMResponse:
         self.entered.release()
-        assert await asyncio.to_thread(self.gate.wait, 10)
+        assert await asyncio.to_thread(self.gate.wait, 60)
         return Provider.complete(self, request, secrets)
 
 
@@ -627,13 +627,13 @@ def ask_threads(provider: Gated, order: tuple[int, ...]) -> list[Any]:
     lm, go, got = lm_of(provider), threading.Event(), [None] * 3
 
     def ask(number: int) -> None:
-        assert number == order[0] or go.wait(10)
+        assert number == order[0] or go.wait(60)
         got[number] = lm("a")
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    assert provider.entered.acquire(timeout=10)
+    assert provider.entered.acquire(timeout=60)
     go.set()
     provider.gate.set()
     for thread in threads:
@@ -650,7 +650,7 @@ async def ask_tasks(provider: Gated, order: tuple[int, ...]) -> list[Any]:
         return await lm.acall("a")
 
     tasks = [asyncio.create_task(ask(number)) for number in range(3)]
-    assert await asyncio.to_thread(provider.entered.acquire, timeout=10)
+    assert await asyncio.to_thread(provider.entered.acquire, timeout=60)
     go.set()
     provider.gate.set()
     return await asyncio.gather(*tasks)

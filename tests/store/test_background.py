@@ -24,10 +24,10 @@ def test_waking_is_no_reason_to_work() -> None:
 
     background = Background(pause, tick)
     background.ensure()
-    assert asked.acquire(timeout=30)
+    assert asked.acquire(timeout=60)
     assert not done
     background.wake()
-    assert asked.acquire(timeout=30)
-    assert worked.wait(30)
-    assert asked.acquire(timeout=30)
+    assert asked.acquire(timeout=60)
+    assert worked.wait(60)
+    assert asked.acquire(timeout=60)
     assert len(done) == 1

@@ -287,10 +287,12 @@ def test_program_ends(name: str, tmp_path: Path, make_sink: MakeSink, monkeypatc
     monkeypatch.delenv("LMTRACE_TEST_RAISE")
     target = tmp_path / "new" / "target"
     command = [sys.executable, "-c", PROGRAM, name]
-    done = subprocess.run([*command, target], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([*command, target], capture_output=True, text=True, check=True, timeout=200)
     assert len(_rows(make_sink(name))) == 1
     (tmp_path / "file").write_text("")
-    failed = subprocess.run([*command, tmp_path / "file" / "x"], capture_output=True, text=True, check=True, timeout=60)
+    failed = subprocess.run(
+        [*command, tmp_path / "file" / "x"], capture_output=True, text=True, check=True, timeout=200
+    )
     assert failed.stdout == done.stdout
     assert "1 finished calls are lost" in failed.stderr
 

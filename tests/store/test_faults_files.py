@@ -104,7 +104,7 @@ FOREIGN = [directory, link_out, pipe, unreadable_bytes, empty]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and links of POSIX")
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("place", ["journal/1-host-1-00.jsonl", "segments/date=2020-01-01.parquet", "blobs/x", "x.tmp"])
 @pytest.mark.parametrize("make", FOREIGN)
 def test_foreign_files(store: Path, filled: set[str], make: Callable[[Path], None], place: str) -> None:

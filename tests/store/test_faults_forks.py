@@ -71,12 +71,12 @@ def test_stalled(exporter: StoreExporter, make_call: MakeCall, monkeypatch: pyte
 
     def hang(fd: int) -> None:
         stalled.set()
-        release.wait(30)
+        release.wait(60)
         synced.set()
 
     monkeypatch.setattr(journal_module, "_sync_file", hang)
     exporter.export([make_call("u1")])
-    assert stalled.wait(10)
+    assert stalled.wait(60)
     if not (child := os.fork()):
         os._exit(0)
     os.waitpid(child, 0)

@@ -346,7 +346,7 @@ def test_forked_child_ends(store: Path) -> None:
         "child = os.fork()\n"
         "if child: sys.exit(os.waitpid(child, 0)[1])"
     )
-    done = subprocess.run([sys.executable, "-c", code, store], check=False, timeout=20)
+    done = subprocess.run([sys.executable, "-c", code, store], check=False, timeout=100)
     assert done.returncode == 0
 
 

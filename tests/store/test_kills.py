@@ -56,7 +56,7 @@ def test_killed_writers(store: Path, start: Start) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * KILLS)
+@pytest.mark.timeout(10 * KILLS)
 def test_many_killed_writers(store: Path, start: Start) -> None:
     """The same for two hundred kills, or as many as the variable KILLS says."""
     kill_writers(store, start, KILLS)

@@ -59,7 +59,7 @@ def test_a_long_queue_is_worked_off_in_portions():
     queue = Deferred[int](handle, wake=99)
     for number in range(100):
         queue.put(number)
-    assert done.wait(10)
+    assert done.wait(60)
     assert max(sizes) == PORTION
 
 
@@ -70,7 +70,7 @@ def test_callers_help_when_the_thread_does_not_keep_up():
 
     def handle(items: Sequence[int]) -> None:
         if threading.current_thread() is not threading.main_thread():
-            slow.wait(10)
+            slow.wait(60)
         handled.extend(items)
 
     queue = Deferred[int](handle, wake=10, limit=50)
@@ -113,6 +113,6 @@ def test_a_forked_child_begins_anew():
         empty = len(queue) == 0
         for _ in range(4):
             queue.put(7)
-        os._exit(0 if empty and done.wait(10) else 1)
+        os._exit(0 if empty and done.wait(60) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(queue) == 3

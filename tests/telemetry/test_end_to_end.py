@@ -169,7 +169,7 @@ def test_all_signals(receiver: Any, protocol: str, end: str):
     """A configured program sends spans, metrics and events, by a flush or just by ending."""
     url = receiver.http if protocol == "http/protobuf" else receiver.grpc
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url, protocol, end], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", PROGRAM, url, protocol, end], capture_output=True, text=True, timeout=200, check=True
     )
     assert result.stdout.strip() == ("True" if end == "flush" else "None")
     assert [span["name"] for span in receiver.spans()] == ["chat gpt-4o-mini"] * 3

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from patience import assert_within
 
 from lmtrace import SettingsError
 from lmtrace_exporters import setup_otlp
@@ -43,7 +44,7 @@ def run(program: str, *arguments: str, **environment: str) -> tuple[Any, str, fl
     assert process.stdout is not None
     line = process.stdout.readline()
     began = time.monotonic()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     seconds = time.monotonic() - began
     assert line, err
     assert process.returncode == 0, err
@@ -138,11 +139,14 @@ print(json.dumps([arrived, time.monotonic() - began]), flush=True)
 )
 def test_a_bad_collector(bad: Any, protocol: str):
     """With a collector that hangs, is dead or refuses, a flush says no within its deadline and exit takes two seconds at most."""
-    with bad() as url:
-        (arrived, seconds), _, exit_seconds = run(BAD, url, protocol)
-    assert arrived is False
-    assert seconds < 0.3 + 0.5
-    assert exit_seconds < 2 + 1  # the interpreter's own end included
+
+    def lateness() -> float:
+        with bad() as url:
+            (arrived, seconds), _, exit_seconds = run(BAD, url, protocol)
+        assert arrived is False
+        return max(seconds - 0.3, (exit_seconds - 2) / 2)
+
+    assert_within(0.5, lateness)  # and a second for the interpreter's own end
 
 
 def test_flush_is_true_when_all_arrived():

@@ -20,7 +20,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
 def post(provider: LoopbackProvider, **more: Any) -> httpx.Response:
     """One chat completion over a connection of its own."""
-    return httpx.post(f"{provider.openai_base}/chat/completions", json=CHAT | more, timeout=20, verify=False)
+    return httpx.post(f"{provider.openai_base}/chat/completions", json=CHAT | more, timeout=60, verify=False)
 
 
 def threads() -> list[str]:
@@ -35,7 +35,7 @@ def test_sixty_four_threads(provider: LoopbackProvider) -> None:
 
     def ask(number: int) -> tuple[str, str]:
         barrier.wait()
-        with httpx.Client(timeout=20, verify=False) as client:
+        with httpx.Client(timeout=60, verify=False) as client:
             for _ in range(3):
                 body = {"model": "m", "messages": [{"role": "user", "content": f"question {number}"}]}
                 response = client.post(f"{provider.openai_base}/chat/completions", json=body).json()
@@ -72,7 +72,7 @@ def test_connections_are_kept(provider: LoopbackProvider) -> None:
 def test_close_ends_everything() -> None:
     """Closing ends all threads, though a client keeps its connection open, and the port is refused."""
     with LoopbackProvider() as provider, httpx.Client() as client:
-        client.post(f"{provider.openai_base}/chat/completions", json=CHAT)
+        client.post(f"{provider.openai_base}/chat/completions", json=CHAT, timeout=60)
         assert threads()
         provider.close()
         assert not threads()
@@ -88,7 +88,7 @@ def test_close_does_not_wait_for_latency() -> None:
         provider.wait_for(1)
         provider.close()
         with pytest.raises(httpx.TransportError):
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)
     assert not threads()
 
 
@@ -102,7 +102,7 @@ def test_close_releases_what_hangs(after: int | None) -> None:
         provider.close()
         assert until.is_set()
         with pytest.raises(httpx.TransportError):
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)
     assert not threads()
 
 
@@ -115,7 +115,7 @@ def test_hang_until_released(provider: LoopbackProvider, stream: bool) -> None:
         provider.wait_for(1)
         assert not waiting.done()
         until.set()
-        response = waiting.result(timeout=10)
+        response = waiting.result(timeout=60)
     assert response.status_code == 200
     assert "at last" in response.text.replace('"},"logprobs"', "") or stream
     assert response.text.endswith("[DONE]\n\n") is stream
@@ -234,10 +234,10 @@ def test_program() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         url = program.stdout.readline().strip()
-        response = httpx.post(f"{url}/v1/chat/completions", json=CHAT)
+        response = httpx.post(f"{url}/v1/chat/completions", json=CHAT, timeout=60)
         assert response.json()["choices"][0]["message"]["content"].startswith("Hello!")
         program.send_signal(2)
-        rest, errors = program.communicate(timeout=20)
+        rest, errors = program.communicate(timeout=60)
     assert (rest, errors, program.returncode) == ("", "", 0)
     with pytest.raises(OSError):  # noqa: PT011 - the text differs between systems
-        socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=5).close()
+        socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0), timeout=60).close()

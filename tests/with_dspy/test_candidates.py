@@ -257,7 +257,7 @@ def test_two_at_once(lm: Any, captured: Any) -> None:
     gate = threading.Barrier(2)
 
     def metric(example: Any, prediction: Any, trace: Any = None) -> float:
-        gate.wait(30)
+        gate.wait(60)
         return 1.0
 
     async def main() -> None:

@@ -21,7 +21,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Any:
     command = [sys.executable, "-W", "ignore", PROGRAMS / "keys.py", "lmtrace"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LMTRACE_", "OTEL_"))}
     folder = tmp_path_factory.mktemp("keys")
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=True)
     return json.loads(done.stdout)
 
 

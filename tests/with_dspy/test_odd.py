@@ -51,7 +51,7 @@ class Refusing:
         raise RuntimeError(name)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "value",
     [mock.MagicMock(), mock.MagicMock(spec=dspy.Example), _cycle(), _example_of_itself(), Refusing()],

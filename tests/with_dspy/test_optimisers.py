@@ -46,7 +46,7 @@ def run(folder: Path, name: str, cache: str, mode: str, address: str) -> dict[st
     """The program in a process of its own; returns what it wrote down."""
     results = folder / f"{mode}.json"
     command = [sys.executable, PROGRAM, name, cache, mode, folder / "c.cassette", results, address]
-    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, timeout=280, check=False)
     assert not done.returncode, done.stderr[-5000:]
     outcome: dict[str, Any] = json.loads(results.read_text())
     return outcome
@@ -66,7 +66,7 @@ SLOW = pytest.mark.slow
         pytest.param("gepa", marks=SLOW),
     ],
 )
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_same_again(name: str, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Optimised state and evaluated answers are equal to the last byte, without a provider, in eight threads."""
     lacking = [module for module in NEEDS.get(name, ()) if importlib.util.find_spec(module) is None]

@@ -479,7 +479,7 @@ with lmtrace.replay({str(tmp_path / "c.cassette")!r}, mode=%r):
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=200,
         ).stdout
         for mode in ("rewrite", "replay", "replay")
     ]

@@ -143,7 +143,7 @@ def test_single_flight(provider: LoopbackProvider, engine: dict[str, Any]) -> No
     lm = made(provider, engine)
 
     def ask(_: int) -> str:
-        begun.wait(20)
+        begun.wait(60)
         return str(lm("hello"))
 
     with ThreadPoolExecutor(8) as pool:
