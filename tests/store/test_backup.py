@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import threading
@@ -63,9 +64,11 @@ def test_beside_everything(
     """Beside a writer and a compaction without grace, each backup has every row that was there when it began, once."""
     written: list[str] = []
     stop = threading.Event()
+    turns = threading.Semaphore(10)  # some writes for each backup: a slow machine shall not have more to do
 
     def write() -> None:
-        for number in range(100_000):
+        for number in itertools.count():
+            turns.acquire()
             if stop.is_set():
                 return
             exporter = StoreExporter(store, compaction=False)
@@ -86,6 +89,7 @@ def test_beside_everything(
             stop.wait(0.01)
         for number in range(8):
             before = list(written)
+            turns.release(10)
             target = tmp_path / f"copy{number}"
             backup(store, target)
             found = rows(target)
@@ -94,6 +98,7 @@ def test_beside_everything(
             assert verify(target).is_sound
     finally:
         stop.set()
+        turns.release()
         for thread in threads:
             thread.join()
 

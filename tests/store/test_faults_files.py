@@ -20,6 +20,9 @@ from lmtrace_replay._index import Index
 Make = Callable[..., StoreExporter]
 MakeCall = Callable[..., Record]
 
+FLIPS = int(os.environ.get("FLIPS", "25"))
+"""How many bits of a file are flipped, others in every run."""
+
 TEXT = "".join(random.Random(1).choices('abc "\\\n\t\x00é😀', k=900_000))
 
 
@@ -68,7 +71,7 @@ def test_flipped_payload(store: Path, filled: set[str]) -> None:
     """Whichever bit of a payload is flipped: its text is never given out, and a verification names the file."""
     path = next((store / "blobs").iterdir())
     data = path.read_bytes()
-    for bit in random.sample(range(len(data) * 8), 60):
+    for bit in random.sample(range(len(data) * 8), FLIPS):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
@@ -161,7 +164,7 @@ def test_flipped_index(store: Path) -> None:
         for key, value in expected.items():
             index.put(key, value, 7)
     data = path.read_bytes()
-    for bit in random.sample(range(len(data) * 8), 60):
+    for bit in random.sample(range(len(data) * 8), FLIPS):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)

@@ -34,7 +34,7 @@ HOW = {
 }
 """What happens at the n-th operation."""
 
-SAMPLE = 3
+SAMPLE = 2
 """How many places a quick test tries."""
 
 STRIDE = int(os.environ.get("FAULTS_STRIDE", "3"))
@@ -72,26 +72,35 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def run(library: Path, store: Path) -> Iterator[Run]:
-    """Run a session on the test's store, which is made anew, with something happening at its n-th operation."""
-    environment = {**os.environ, "LD_PRELOAD": os.fspath(library)}
-    environment.pop("LMTRACE_TEST_RAISE", None)
+@pytest.fixture(scope="module")
+def sessions(library: Path) -> Iterator[subprocess.Popen[str]]:
+    """The process whose forks are the sessions."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LMTRACE_")}
     command = [sys.executable, "-W", "error", PROGRAMS / "faulty.py"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdin is not None
-    assert process.stdout is not None
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**environment, "LD_PRELOAD": os.fspath(library)},
+    )  # fmt: skip
+    yield process
+    process.communicate()
+
+
+@pytest.fixture
+def run(sessions: subprocess.Popen[str], store: Path) -> Run:
+    """Run a session on the test's store, which is made anew, with something happening at its n-th operation."""
+    assert sessions.stdin is not None
+    assert sessions.stdout is not None
+    orders, answers = sessions.stdin, sessions.stdout
 
     def ask(session: str, number: int, how: str = "EIO once") -> Session:
         shutil.rmtree(store, ignore_errors=True)
         mode, code = HOW[how]
         order = {"session": session, "store": os.fspath(store), "number": number, "how": mode, "code": code}
-        process.stdin.write(json.dumps(order) + "\n")
-        process.stdin.flush()
-        return Session(**json.loads(process.stdout.readline()))
+        orders.write(json.dumps(order) + "\n")
+        orders.flush()
+        return Session(**json.loads(answers.readline()))
 
-    yield ask
-    process.communicate()
+    return ask
 
 
 def places(run: Run, session: str, *, every: bool) -> list[int]:
