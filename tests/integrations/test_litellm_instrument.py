@@ -359,6 +359,20 @@ def test_a_cache_hit_of_litellms_own_cache_is_marked(
     assert [row["served_by"] for row in instrumented.rows] == ["provider", "cache"]
 
 
+@pytest.mark.parametrize(
+    "double", [{"choices": []}, {"odd": 1}, None, object()], ids=["empty", "odd", "nothing", "object"]
+)
+def test_a_stand_in_for_an_answer_reaches_the_program_as_it_is(
+    instrumented: Captured, monkeypatch: pytest.MonkeyPatch, double: object
+) -> None:
+    """An object that is no answer of LiteLLM's is no failure of ours: the call is recorded, with nothing known of its answer."""
+    monkeypatch.setattr(litellm, "batch_completion_models", lambda **_: double)
+    answer = litellm.completion(CHAT, MESSAGES, model_list=[{"model_name": CHAT, "litellm_params": {"model": CHAT}}])
+    assert answer is double
+    assert instrumented.row.get("error_type") is None
+    assert instrumented.row.get("output_text") is None
+
+
 def test_instrumenting_twice_and_undoing_it_leaves_litellm_as_it_was() -> None:
     """Idempotent, and reversible."""
     before = litellm.completion, litellm.acompletion, litellm.Router.acompletion, litellm.main.completion

@@ -69,6 +69,16 @@ def is_answer(obj: Any) -> bool:
     return _reader(cls) is not None
 
 
+def is_foreign(obj: Any) -> bool:
+    """Whether `obj` is neither a stream nor of a class of LiteLLM's: the stand-in for an answer that a program's tests patch in.
+
+    An object of LiteLLM's own that nobody here can read is another matter: that is a gap of ours.
+    """
+    cls: Any = type(obj)
+    is_stream = hasattr(cls, "__next__") or hasattr(cls, "__anext__")
+    return not is_stream and not any(base.__module__.partition(".")[0] == "litellm" for base in cls.__mro__)
+
+
 def _reader_of(obj: Any) -> Callable[[Any], LMResponse] | None:
     cls: Any = type(obj)
     reader = _reader(cls)

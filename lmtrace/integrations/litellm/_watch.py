@@ -26,7 +26,7 @@ from lmtrace._semconv import INFERENCE_CONTEXT_KEY
 from lmtrace.integrations.litellm import _streams
 from lmtrace.integrations.litellm._asked import is_half_of_async, request_of
 from lmtrace.integrations.litellm._served import Served
-from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_readable
+from lmtrace.integrations.litellm._translate import UNREADABLE, from_litellm, is_foreign, is_readable
 
 records = True
 """Whether calls are recorded. Where not, the wrappers are in place for sessions that serve calls, and idle between them."""
@@ -61,9 +61,12 @@ class Watch:
             self._forget()
             return result.given(self.record)
         try:
-            if not is_readable(result):
+            if is_readable(result):
+                self._finish(from_litellm(result))
+            elif is_foreign(result):
+                self._finish(UNREADABLE)
+            else:
                 return _streams.follow(result, self.record, self._model_type, self._forget)
-            self._finish(from_litellm(result))
         except Exception as error:
             self._finish(UNREADABLE)
             failures.note("reading an answer of LiteLLM", error)
