@@ -16,13 +16,14 @@ IS_LM15 = dspy.__version__ >= "3.4"
 class Answering(dspy.BaseLM):
     """An LM that answers with an object of the test's."""
 
-    def __init__(self, message: Any) -> None:
+    def __init__(self, message: Any, usage: Any = ()) -> None:
         super().__init__(model="custom/answering")
         self.message = message
+        self.usage = usage
 
     def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
         choice = SimpleNamespace(message=self.message, finish_reason="stop")
-        return SimpleNamespace(model="answering", usage={}, choices=[choice])
+        return SimpleNamespace(model="answering", usage=self.usage, choices=[choice])
 
 
 class Returning(dspy.Module):
@@ -104,6 +105,14 @@ def test_an_answer_that_is_a_mock(captured: Any) -> None:
     lm = Answering(mock.MagicMock())
     lm("hi")
     assert len(captured.entries) == 1
+
+
+def test_a_mock_remembers_no_reader(captured: Any) -> None:
+    """A test may assert on all that its mocks were asked: recording calls none of their methods."""
+    usage = mock.MagicMock(**{"keys.return_value": []})
+    Answering(SimpleNamespace(content="hello", tool_calls=None), usage)("hi")
+    assert len(captured.entries) == 1
+    assert not usage.model_dump.called
 
 
 def test_a_list_of_contents(captured: Any, lm: Any) -> None:

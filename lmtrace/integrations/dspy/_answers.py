@@ -88,7 +88,7 @@ def _usage(usage: Any) -> LMUsage | None:
     """The counts of a usage object of OpenAI's shape."""
     if usage is None:
         return None
-    dumped = usage.model_dump() if hasattr(usage, "model_dump") else usage
+    dumped = usage.model_dump() if hasattr(type(usage), "model_dump") else usage  # a mock has all, and remembers it
     return usage_of(dict(dumped)) if isinstance(dumped, Mapping) and dumped else None
 
 
