@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from lmtrace._cli._fail import Failure
 from lmtrace._cli._store import opened, rows, store_path
 from lmtrace._cli._text import plural, size
+from lmtrace._errors import SettingsError
+
+if TYPE_CHECKING:
+    from lmtrace._settings import Settings
 
 MALWARE = {"1.82.7", "1.82.8"}
 """Releases of LiteLLM that carried malware."""
@@ -46,6 +50,7 @@ class Found:
     store: Path | None
     otlp: str | None
     findings: tuple[Finding, ...]
+    active: Settings | None = None
 
 
 def settings(given: Path | None) -> Found:
@@ -67,8 +72,8 @@ def settings(given: Path | None) -> Found:
         path = store_path(given)
     except Failure as failure:
         found.append(Finding("store", "warning", failure.message))
-        return Found(None, active.otlp or otlp, tuple(found))
-    return Found(path, active.otlp or otlp, tuple(found))
+        return Found(None, active.otlp or otlp, tuple(found), active)
+    return Found(path, active.otlp or otlp, tuple(found), active)
 
 
 def store(path: Path) -> Iterator[Finding]:
@@ -149,11 +154,19 @@ def _cache(path: Path) -> Finding:
     return Finding("cache", "note", f"{plural(found.entries, 'answer')}, {size(found.bytes)}")
 
 
-def telemetry(otlp: str | None) -> Iterator[Finding]:
-    """Whether something listens at the OTLP endpoint."""
+def telemetry(settings: Found) -> Iterator[Finding]:
+    """Whether spans can be sent to the OTLP endpoint, and something listens there."""
+    otlp, active = settings.otlp, settings.active
     if otlp is None:
         yield Finding("otlp", "note", "no endpoint set; spans go where the application sends them")
         return
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if active is not None and active.otlp is not None:
+        try:
+            protocol = _protocol(active)
+        except SettingsError as error:  # Honeycomb's key is missing, say
+            yield Finding("otlp", "error", f"{error}; until then nothing is sent")
+            return
     host, port = endpoint(otlp)
     try:
         with socket.create_connection((host, port), CONNECT_SECONDS):
@@ -161,6 +174,20 @@ def telemetry(otlp: str | None) -> Iterator[Finding]:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         yield Finding("otlp", "error", f"nothing at {host}:{port} ({reason}); spans are dropped, rows are not")
+    usual, spoken = _USUAL_PROTOCOLS.get(port), protocol or "http/protobuf"
+    if usual is not None and spoken != usual:
+        yield Finding("otlp", "warning", f"{spoken} to port {port}, where collectors speak {usual}; see otlp_protocol")
+
+
+def _protocol(active: Settings) -> str:
+    from lmtrace_exporters._otlp_target import target_of
+
+    preset = active.otlp if active.otlp in PRESETS else None
+    target = target_of(None if preset else active.otlp, active.otlp_protocol, dict(active.otlp_headers), preset)
+    return target.protocol
+
+
+_USUAL_PROTOCOLS = {4317: "grpc", 4318: "http/protobuf"}
 
 
 def endpoint(otlp: str) -> tuple[str, int]:

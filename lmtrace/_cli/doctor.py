@@ -42,6 +42,6 @@ def _findings(store: Path | None) -> Iterator[Finding]:
     yield from settings.findings
     if settings.store is not None:
         yield from _checks.store(settings.store)
-    yield from _checks.telemetry(settings.otlp)
+    yield from _checks.telemetry(settings)
     yield from _checks.packages()
     yield from _checks.environment()

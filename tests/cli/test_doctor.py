@@ -84,6 +84,30 @@ def test_endpoint_reachable(lmtrace: Command, monkeypatch: pytest.MonkeyPatch) -
     assert f"127.0.0.1:{port}" in findings(result)["otlp"]["message"]
 
 
+def test_endpoint_that_cannot_work(lmtrace: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that a program would refuse is red: no key for Honeycomb, no address."""
+    for given, said in (("honeycomb", "HONEYCOMB_API_KEY"), ("localhost:4318", "http://localhost:4318")):
+        monkeypatch.delenv("HONEYCOMB_API_KEY", raising=False)
+        monkeypatch.setenv("LMTRACE_OTLP", given)
+        result = lmtrace("doctor", "--json")
+        assert result.exit_code == 3
+        assert (findings(result)["otlp"]["state"], said in findings(result)["otlp"]["message"]) == ("error", True)
+
+
+@pytest.mark.parametrize(
+    ("address", "protocol", "is_odd"),
+    [("http://localhost:4317", "", True), ("http://localhost:4317", "grpc", False), ("jaeger", "", False)],
+)
+def test_port_of_the_other_protocol(
+    lmtrace: Command, monkeypatch: pytest.MonkeyPatch, address: str, protocol: str, *, is_odd: bool
+) -> None:
+    """HTTP to the port where collectors speak gRPC is a warning."""
+    monkeypatch.setenv("LMTRACE_OTLP", address)
+    if protocol:
+        monkeypatch.setenv("LMTRACE_OTLP_PROTOCOL", protocol)
+    assert ("http/protobuf to port 4317" in lmtrace("doctor").output) is is_odd
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
