@@ -24,7 +24,7 @@ SQL = "select rollout_id, output_text, cost from calls where ends_with(run_id, '
 @click.command("demo")
 @store_option
 def command(*, store: Path | None) -> None:
-    """Make eight LM calls against a provider on this machine, and look at what was recorded.
+    """Make seven LM calls against a provider on this machine, and look at what was recorded.
 
     They go to a store of their own, .lmtrace-demo, so they never mix with yours.
     """

@@ -90,8 +90,10 @@ def _print(left: Referred, right: Referred, pairs: list[Pair], limit: int) -> No
 
 def _print_totals(left: Referred, right: Referred) -> None:
     before, after = _totals(left.calls), _totals(right.calls)
+    for label, side in (("A", left), ("B", right)):  # above the table: names are long
+        console().print(text(f"{label}  {one_line(side.name, 160)}", "bold"), soft_wrap=True)
     columns = [Column(""), Column("A", right=True), Column("B", right=True), Column("Δ", right=True)]
-    lines = [["", one_line(left.name, 40), one_line(right.name, 40), ""]]
+    lines = []
     for name, label, show in (
         ("calls", "calls", lambda number: f"{number:,}"),
         ("errors", "errors", lambda number: f"{number:,}"),

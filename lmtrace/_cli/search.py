@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -69,14 +71,19 @@ def _print_hit(row: Row, pattern: re.Pattern[str], places: tuple[str, ...]) -> N
     printer = console()
     head = f"{moment(row['timestamp'])}  {short_id(row['uuid'])}  {short_model(row['model'])}  {price(row)}"
     printer.print(text(head, "dim"))
-    for label, whole in _texts(row, places):
-        match = pattern.search(whole)
-        if match is None:
-            continue
-        start, end = max(0, match.start() - AROUND), match.end() + AROUND
-        shown = text(f"  {label}: {'…' * (start > 0)}{one_line(whole[start:end])}{'…' * (end < len(whole))}")
+    for (label, excerpt), times in Counter(_excerpts(row, pattern, places)).items():
+        shown = text(f"  {label}{f' ×{times}' if times > 1 else ''}: {excerpt}")
         shown.highlight_regex(pattern, "bold yellow")
         printer.print(shown, no_wrap=True, overflow="ellipsis")
+
+
+def _excerpts(row: Row, pattern: re.Pattern[str], places: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Where the text stands first in each message, and who said that; demos of DSPy repeat each other."""
+    for label, whole in _texts(row, places):
+        match = pattern.search(whole)
+        if match is not None:
+            start, end = max(0, match.start() - AROUND), match.end() + AROUND
+            yield label, f"{'…' * (start > 0)}{one_line(whole[start:end])}{'…' * (end < len(whole))}"
 
 
 def _texts(row: Row, places: tuple[str, ...]) -> list[tuple[str, str]]:

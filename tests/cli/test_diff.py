@@ -110,6 +110,24 @@ def test_parameters_and_errors(lmtrace: Command, make_call: MakeCall, make_store
     assert "error: {+TimeoutError: too slow+}" in lmtrace("diff", uuids[1], uuids[4]).stdout
 
 
+def test_long_names(
+    lmtrace: Command, make_call: MakeCall, make_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the names of two runs are, they are whole, and the table of figures fits a narrow terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long = {letter: f"an-experiment-with-a-name-that-says-everything-{letter}" for letter in "ab"}
+    make_store(
+        [
+            make_call(number, run_id=run["run_id"], run_name=long[letter])
+            for number, run, letter in ((1, FIRST, "a"), (2, SECOND, "b"))
+        ]
+    )
+    shown = lmtrace("diff", long["a"], long["b"], "--stat").stdout.splitlines()
+    assert shown[0].startswith(f"A  {long['a']}")
+    assert shown[1].startswith(f"B  {long['b']}")
+    assert max(map(len, shown)) <= 80
+
+
 def test_unknown(lmtrace: Command, runs: Path) -> None:
     """A name that is not there is answered with the nearest that is."""
     done = lmtrace("diff", "rag-v3", "rag-v2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -136,3 +137,16 @@ def test_untrusted_sql(lmtrace: Command, store: Path) -> None:
     )
     assert (stopped.exit_code, "--timeout gives more time" in stopped.stderr) == (3, True)
     assert "the first 2 rows" in lmtrace("sql", "--untrusted", "--timeout", "30", "FROM range(9)", "-n", "2").stderr
+
+
+def test_repeated_excerpts(
+    lmtrace: Command, make_call: Callable[..., dict[str, Any]], make_store: Callable[..., Path]
+) -> None:
+    """What a prompt says in several messages in the same words is one line of a search."""
+    demo = [{"role": "assistant", "content": "Paris."}] * 3
+    make_store([make_call(1, messages=[*demo, {"role": "user", "content": "Paris?"}], outputs=["Paris."])])
+    assert lmtrace("search", "paris").stdout.splitlines()[1:] == [
+        "  assistant ×3: Paris.",
+        "  user: Paris?",
+        "  answer: Paris.",
+    ]
