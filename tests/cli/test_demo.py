@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from warm import Warm
 
 from lmtrace_exporters import open_history
 
 
-def test_demo(tmp_path: Path) -> None:
+def test_demo(tmp_path: Path, warm: Warm) -> None:
     """It shows a trace, rows, SQL, cost and a span, needs no key, and writes to a store of its own."""
     (tmp_path / "pyproject.toml").write_text("")
     environ = {name: value for name, value in os.environ.items() if name != "LMTRACE_STORE"} | {"COLUMNS": "120"}
-    done = subprocess.run(
-        [sys.executable, "-m", "lmtrace", "demo"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=environ, timeout=200,
-    )  # fmt: skip
+    done = warm.run("-m", "lmtrace", "demo", cwd=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
     for words in (
         "7 calls · 1 error · ",

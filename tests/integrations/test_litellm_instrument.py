@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import litellm
 import pytest
 from litellm import completion as completion_taken_before
 from opentelemetry import trace
+from warm import Warm
 
 from lmtrace import _recorder
 from lmtrace._data import LMRequest
@@ -228,13 +228,12 @@ with LoopbackProvider() as provider, capture() as captured:
 """
 
 
-def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own() -> None:
+def test_a_call_made_by_a_callback_of_litellm_is_a_call_of_its_own(warm: Warm, tmp_path: Path) -> None:
     """LiteLLM runs callbacks in a copy of the context of the call that they follow.
 
-    In a fresh interpreter: LiteLLM only calls a function that is in its list before anything else was set up.
+    In a process of its own: LiteLLM only calls a function that is in its list before anything else was set up.
     """
-    command = [sys.executable, "-c", CALLBACK_PROGRAM]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = warm.run("-c", CALLBACK_PROGRAM, cwd=tmp_path)
     assert done.stdout.split() == ["openai/gpt-4o", "openai/gpt-4o-mini"], done.stderr
 
 

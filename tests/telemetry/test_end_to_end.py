@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
+from warm import Warm
 
 import lmtrace
 from lmtrace import _recorder, _settings
@@ -165,12 +165,11 @@ PROGRAM = textwrap.dedent("""
 
 
 @pytest.mark.parametrize(("protocol", "end"), [("http/protobuf", "flush"), ("grpc", "exit")])
-def test_all_signals(receiver: Any, protocol: str, end: str):
+def test_all_signals(receiver: Any, warm: Warm, tmp_path: Path, protocol: str, end: str):
     """A configured program sends spans, metrics and events, by a flush or just by ending."""
     url = receiver.http if protocol == "http/protobuf" else receiver.grpc
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url, protocol, end], capture_output=True, text=True, timeout=200, check=True
-    )
+    result = warm.run("-c", PROGRAM, url, protocol, end, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == ("True" if end == "flush" else "None")
     assert [span["name"] for span in receiver.spans()] == ["chat gpt-4o-mini"] * 3
     (resource,) = {
