@@ -28,7 +28,7 @@ class Candidate:
     number: int | None = None
     """The how manieth evaluation of that `compile` it is, from 1."""
     label: str | None = None
-    """What the optimiser calls the evaluation, such as ``eval_full`` or ``eval_minibatch``."""
+    """What the optimiser calls the evaluation, such as ``eval_full`` or ``eval_minibatch``, or does with it: ``sampling``, ``bootstrap``."""
     instructions_hash: str | None = None
     """The same for candidates whose predictors have the same instructions and fields."""
     demos_hash: str | None = None
@@ -36,7 +36,7 @@ class Candidate:
     demos: int | None = None
     """Few-shot examples of all predictors together."""
     score: float | None = None
-    """As the evaluation returned it, with DSPy a percentage; None when it failed as a whole."""
+    """As the evaluation returned it, with DSPy a percentage, also of an optimiser that means fractions; None when it failed as a whole."""
     examples: int = 0
     failed: int = 0
     """Examples on which the program or the metric raised an error."""

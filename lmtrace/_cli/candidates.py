@@ -37,7 +37,7 @@ EXAMPLES = """
 def command(*, reference: str, limit: int, as_json: bool, store: Path | None) -> None:
     """Rank what a run evaluated by its score, with what each candidate cost.
 
-    A candidate is an evaluation by dspy.Evaluate, also inside of an optimiser. RUN is a name, an id or a part of one, or last~N.
+    A candidate is an evaluation by dspy.Evaluate, also inside of an optimiser, or what SIMBA or BootstrapFewShot scores. RUN is a name, an id or a part of one, or last~N.
     """
     with opened(store) as history:
         one = candidate_of(history, reference) if numbered(reference)[1] is not None else None

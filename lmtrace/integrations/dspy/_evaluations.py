@@ -32,12 +32,23 @@ _scope.carry(_compiling)
 
 
 class Compiling:
-    """A compilation, around its step: what it evaluates meanwhile is numbered."""
+    """A compilation, around its step: what it evaluates meanwhile is numbered.
 
-    def __init__(self, optimiser: str, step: Step) -> None:
+    Args:
+        optimiser: What the optimiser is called.
+        step: The step.
+        data: The examples it optimises for.
+    """
+
+    def __init__(self, optimiser: str, step: Step, data: Sequence[Any] = ()) -> None:
         self.optimiser: Final = optimiser
         self.step: Final = step
+        self.data: Final = data
         self.numbers: Final = itertools.count(1)
+        self.around: Final = _compiling.get()
+        """The compilation it is a part of."""
+        self.scoring: Any = None
+        """The evaluation that ends with it, of an optimiser that scores by itself."""
         self._token: Any = None
 
     def __enter__(self) -> Self:
@@ -45,11 +56,22 @@ class Compiling:
         self._token = _compiling.set(self)
         return self
 
+    @functools.cached_property
+    def positions(self) -> dict[int, int]:
+        """Where each example is in the data, by its identity."""
+        return {id(example): position for position, example in enumerate(self.data)}
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self.scoring is not None:
+            self.scoring.close(error)
         _compiling.reset(self._token)
         self.step.__exit__(kind, error, traceback)
+
+
+compiling: Final = _compiling.get
+"""The compilation at work."""
 
 
 class Evaluating:
@@ -89,9 +111,17 @@ class Evaluating:
 
     def keep(self, result: Any) -> None:
         """Note the scores an evaluation returned."""
-        score = number_of(getattr(result, "score", result))
         results = getattr(result, "results", None)
         scores = _scores(results, self.evaluation) if isinstance(results, list) else ()
+        self.settle(number_of(getattr(result, "score", result)), scores)
+
+    def count(self, examples: int) -> None:
+        """Say over how many examples it is, where that was not known at the start."""
+        self.step.add({names.EVALUATION_EXAMPLES: examples})
+        self._known["examples"] = examples
+
+    def settle(self, score: float | None, scores: tuple[float | None, ...]) -> None:
+        """Note the score of the whole and those of its examples."""
         self._known.update(score=score, scores=scores)
         if score is not None:
             self.step.note(lambda: {"score": score, "scores": list(scores)}, {names.EVALUATION_SCORE: score})
@@ -114,11 +144,11 @@ def _about(program: Any, label: str | None, examples: int, identity: dict[str, A
     attributes = {names.CANDIDATE_PROGRAM: type(program).__name__, names.EVALUATION_EXAMPLES: examples, **identity}
     if label is not None:
         attributes[names.CANDIDATE_LABEL] = label
-    compiling = _compiling.get()
-    if compiling is not None:
-        attributes[names.CANDIDATE_OPTIMISER] = compiling.optimiser
-        attributes[names.CANDIDATE_COMPILATION] = compiling.step.id
-        attributes[names.CANDIDATE_NUMBER] = next(compiling.numbers)
+    around = compiling()
+    if around is not None:
+        attributes[names.CANDIDATE_OPTIMISER] = around.optimiser
+        attributes[names.CANDIDATE_COMPILATION] = around.step.id
+        attributes[names.CANDIDATE_NUMBER] = next(around.numbers)
     return attributes
 
 
@@ -146,10 +176,15 @@ def begin(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Evaluati
     data = given.get("devset")
     return Evaluating(
         given["program"],
-        str(getattr(metric, "__name__", type(metric).__name__)),
+        name_of(metric),
         label if isinstance(label, str) else None,
         owner.devset if data is None else data,
     )
+
+
+def name_of(metric: Any) -> str:
+    """What a metric is called."""
+    return str(getattr(metric, "__name__", type(metric).__name__))
 
 
 def _scores(results: list[Any], evaluation: Evaluation) -> tuple[float | None, ...]:
@@ -214,10 +249,19 @@ def _begun(stack: ExitStack, evaluating: Evaluating, positions: Positions, examp
 
 
 class ExampleStep:
-    """One example of an evaluation: the program's answer, and what the metric says of it."""
+    """One example of an evaluation: the program's answer, and what the metric says of it.
 
-    def __init__(self, evaluating: Evaluating, position: int, example: Any) -> None:
-        self._position = position
+    Args:
+        evaluating: The evaluation.
+        position: Where the example is in the data.
+        example: The example.
+        attempt: Which of the answers of this evaluation it is, where an example has several.
+    """
+
+    def __init__(self, evaluating: Evaluating, position: int, example: Any, attempt: int | None = None) -> None:
+        self._number = position if attempt is None else attempt
+        self.failure: BaseException | None = None
+        """An error that the optimiser has caught."""
         self._metric = evaluating.metric
         self._evaluation = evaluating.evaluation
         attributes = {names.EXAMPLE_POSITION: position, names.EVALUATION_NAME: self._metric}
@@ -233,11 +277,12 @@ class ExampleStep:
         """Note the prediction and its score."""
         try:
             prediction, score = result
-            self._note(prediction, score)
+            self.note(prediction, score)
         except Exception as error:
             failures.note("reading an example of DSPy", error)
 
-    def _note(self, prediction: Any, score: Any) -> None:
+    def note(self, prediction: Any, score: Any) -> None:
+        """Note an answer and what the metric returned for it."""
         told = prediction[0] if type(prediction) is tuple and prediction else prediction  # GEPA adds the trace
         number, feedback = number_of(score), getattr(score, "feedback", None)
         attributes: dict[str, Any] = {names.EVALUATION_NAME: self._metric}
@@ -253,10 +298,12 @@ class ExampleStep:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+        error = error or self.failure
         if error is None:
-            self._evaluation.scored(self._position)
+            self._evaluation.scored(self._number)
         else:
-            self._evaluation.missed(self._position)
+            self._evaluation.missed(self._number)
+            kind, traceback = type(error), error.__traceback__
             failed = {names.EVALUATION_NAME: self._metric, names.ERROR_TYPE: type(error).__qualname__}
             self._step.tell(names.EVALUATION_EVENT, failed)
         self._step.__exit__(kind, error, traceback)

@@ -15,6 +15,7 @@ from lmtrace._failures import failures
 from lmtrace.integrations import _imports
 from lmtrace.integrations._patching import Function, Patch, Switch
 from lmtrace.integrations.dspy import (
+    _bootstrapping,
     _bound,
     _caches,
     _calls,
@@ -25,6 +26,7 @@ from lmtrace.integrations.dspy import (
     _parallel,
     _steps_of,
     _store_cache,
+    _trials,
 )
 from lmtrace.integrations.dspy._versions import release_of
 
@@ -182,6 +184,7 @@ def _calls_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
 def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any, str, Wrap]]:
     import dspy
     from dspy.primitives.python_interpreter import PythonInterpreter
+    from dspy.teleprompt import bootstrap, simba
     from dspy.teleprompt.teleprompt import Teleprompter
 
     yield from _both(dspy.Module, _steps_of.module)
@@ -194,6 +197,8 @@ def _steps_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any
     yield PythonInterpreter, "execute", _steps_of.interpreter
     yield from _family(group, dspy.Adapter, _ADAPTER)
     yield from _family(group, Teleprompter, _OPTIMISER)
+    yield simba, "wrap_program", _trials.wrap_trial
+    yield bootstrap.BootstrapFewShot, "_bootstrap_one_example", _bootstrapping.wrap_attempt
 
 
 def _serving_targets(release: tuple[int, int], group: Group) -> Iterator[tuple[Any, str, Wrap]]:

@@ -13,7 +13,7 @@ from opentelemetry import context
 from lmtrace import _serving
 from lmtrace._scope import Carried
 from lmtrace.integrations._patching import Function, Switch
-from lmtrace.integrations.dspy import _bound, _evaluations
+from lmtrace.integrations.dspy import _bound, _evaluations, _trials
 
 
 def wrap_execute(original: Function, switch: Switch) -> Function:
@@ -21,8 +21,13 @@ def wrap_execute(original: Function, switch: Switch) -> Function:
 
     @functools.wraps(original)
     def wrapper(self: Any, function: Function, data: Any, *args: Any, **kwargs: Any) -> Any:
-        inside = _carried(_evaluations.stepping(function, data)) if switch.is_on else function
-        return original(self, inside, data, *args, **kwargs)
+        if not switch.is_on:
+            return original(self, function, data, *args, **kwargs)
+        trials = _trials.of(data)
+        if trials is None:
+            return original(self, _carried(_evaluations.stepping(function, data)), data, *args, **kwargs)
+        with trials:
+            return original(self, _carried(trials.stepping(function)), data, *args, **kwargs)
 
     return wrapper
 

@@ -292,7 +292,8 @@ def _begin_compilation(owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         "compile",
         inputs=lambda: {"student": type(student).__name__, **_plain_options(kwargs)},
     )
-    return Compiling(optimiser, step)
+    data = kwargs.get("trainset")
+    return Compiling(optimiser, step, data if isinstance(data, list) else ())
 
 
 def _plain_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
