@@ -23,7 +23,9 @@ def killed_after(process: subprocess.Popen[str], seconds: float) -> set[str]:
         if pipe is not None:
             pipe.close()  # a thousand processes would leave more than `select` can take
     process.stdin = process.stdout = None
-    return set(data.decode().split("\n")[:-1])
+    acknowledged = set(data.decode().split("\n")[:-1])
+    assert acknowledged, "it ended before it had done anything"
+    return acknowledged
 
 
 def next_chunk(fd: int, deadline: float | None) -> bytes:
