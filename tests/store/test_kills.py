@@ -42,8 +42,8 @@ def kill_writers(store: Path, start: Start, kills: int) -> None:
         if compactor.poll() is not None:
             compactor = start("compactor.py", store, 1, 0.02)
     assert len(acknowledged) >= kills
+    compactor.communicate(input="")  # a slow reader needs more than its one second of grace
     check(store, acknowledged)
-    compactor.communicate(input="")
     compact(store, grace_seconds=0)
     compact(store, grace_seconds=0)
     check(store, acknowledged)
