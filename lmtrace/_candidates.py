@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lmtrace._entry import HistoryEntry
+if TYPE_CHECKING:
+    from lmtrace._entry import HistoryEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +159,12 @@ class Candidates:
         """Those that are over, the best first; those without a score last."""
         with self._lock:
             found = [evaluation.freeze() for evaluation in self._evaluations.values() if evaluation.is_over]
-        return tuple(sorted(found, key=lambda one: (one.score is None, -(one.score or 0.0))))
+        return tuple(sorted(found, key=lambda one: rank(one.score)))
+
+
+def rank(score: float | None) -> tuple[bool, float]:
+    """What candidates are sorted by: the best score first, none last."""
+    return score is None, -(score or 0.0)
 
 
 def _of(details: Mapping[str, str], evaluations: Mapping[str, Evaluation]) -> Evaluation | None:

@@ -34,9 +34,6 @@ HOST: Final = platform.node()
 _TAGS: Final = "tags"
 
 
-_SCALARS: Final = frozenset({int, float, bool, type(None)})
-
-
 class Asked:
     """What a request asked for, serialised at the start of its call."""
 
@@ -281,9 +278,12 @@ _INFINITE: Final = float("inf")
 _is_plain: Final = _wire.is_plain
 
 
+_HARMLESS: Final = frozenset({int, float, bool, type(None)})
+
+
 def _harmless(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that cannot hold content: numbers and switches."""
-    return {name: value for name, value in kwargs.items() if type(value) in _SCALARS}
+    return {name: value for name, value in kwargs.items() if type(value) in _HARMLESS}
 
 
 def _is_harmless(response: LMResponse, redactor: Redactor, secrets: Mapping[str, Any]) -> bool:

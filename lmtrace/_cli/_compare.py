@@ -102,8 +102,9 @@ def _same_place(row: Row) -> object:
 
 
 def _pair(a: Row, b: Row) -> Pair:
-    changes = tuple(_changes(a, b))
-    return Pair(a, b, changes, tuple(_common(prompt_of(a), prompt_of(b))) if changes else ())
+    prompts = prompt_of(a), prompt_of(b)
+    changes = tuple(_changes(a, b, prompts))
+    return Pair(a, b, changes, tuple(_common(*prompts)) if changes else ())
 
 
 def _common(a: Prompt | None, b: Prompt | None) -> Iterator[tuple[str, str]]:
@@ -114,23 +115,20 @@ def _common(a: Prompt | None, b: Prompt | None) -> Iterator[tuple[str, str]]:
     yield from ((f"input {name}", said) for name, said in a.inputs if (name, said) in b.inputs)
 
 
-def _changes(a: Row, b: Row) -> Iterator[Change]:
+def _changes(a: Row, b: Row, prompts: tuple[Prompt | None, Prompt | None]) -> Iterator[Change]:
     for where, before, after in _facts(a, b):
         if before != after:
             yield Change(where, tuple(Piece(kind, said) for kind, said in (("-", before), ("+", after)) if said))
-    yield from _asked_changes(a, b)
+    asked = list(_prompt_changes(*prompts))
+    yield from asked or _words(_aligned(_numbered(conversation(a)), _numbered(conversation(b))))
     yield from list(_words(_answered(a, b))) or _words(_whole_answers(a, b))
     yield from _words([("error", _error(a), _error(b))])
 
 
-def _asked_changes(a: Row, b: Row) -> list[Change]:
-    """What differs between two prompts of DSPy, or between messages."""
-    before, after = prompt_of(a), prompt_of(b)
-    found = [] if before is None or after is None else list(_prompt_changes(before, after))
-    return found or list(_words(_aligned(_numbered(conversation(a)), _numbered(conversation(b)))))
-
-
-def _prompt_changes(a: Prompt, b: Prompt) -> Iterator[Change]:
+def _prompt_changes(a: Prompt | None, b: Prompt | None) -> Iterator[Change]:
+    """What differs between two prompts of DSPy."""
+    if a is None or b is None:
+        return
     yield from _words([("instructions", a.instructions, b.instructions)])
     if a.demos != b.demos:
         yield Change("demos", tuple(_demo_pieces(a.demos, b.demos)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,11 @@ def print_table(columns: Sequence[Column], lines: Iterable[Sequence[str | Text]]
             shown = [_cell(line[index], columns[index], widths[index]) for index in kept]
             printer.print(text(" " * GAP).join(shown), soft_wrap=True)
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def print_rows(columns: Sequence[tuple[Column, Callable[[Any], str | Text]]], rows: Iterable[Any]) -> None:
+    """A table with a line for each row: the columns, each with what it shows of a row."""
+    print_table([column for column, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
 
 
 def _layout(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> tuple[list[int], dict[int, int]]:

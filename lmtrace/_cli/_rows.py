@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lmtrace._cli._fields import answers_of, fields_line, inputs_of
-from lmtrace._cli._print import Column, print_table, text
+from lmtrace._cli._print import Column, print_rows, text
 from lmtrace._cli._text import brief_moment, duration, message_text, money, one_line, short_id, tokens, tool_call
 
 if TYPE_CHECKING:
@@ -101,4 +101,4 @@ def _coloured_answer(row: Row) -> Text:
 def print_calls(rows: Sequence[Row]) -> None:
     """A table of calls."""
     columns = [pair for pair in _columns() if pair[0].title != "run" or any(row["run_name"] for row in rows)]
-    print_table([column for column, _ in columns], [[cell(row) for _, cell in columns] for row in rows])
+    print_rows(columns, rows)

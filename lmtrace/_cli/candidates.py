@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lmtrace._candidates import rank
 from lmtrace._cli._candidates import candidate_of, candidates_of, numbered, title
 from lmtrace._cli._filters import json_option, limit_option, store_option
-from lmtrace._cli._print import Column, console, note, print_json, print_table, text
+from lmtrace._cli._print import Column, console, note, print_json, print_rows, text
 from lmtrace._cli._store import Row, opened, rows
 from lmtrace._cli._text import duration, one_line, plural, tokens, total_money
 
@@ -53,44 +54,38 @@ def command(*, reference: str, limit: int, as_json: bool, store: Path | None) ->
 
 
 def _ranked(found: Iterable[Row]) -> list[Row]:
-    return sorted(found, key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["place"]))
+    return sorted(found, key=lambda row: (rank(row["score"]), row["place"]))
 
 
 def print_candidates(found: list[Row], limit: int = 0) -> None:
     """A table of candidates."""
-    columns = [
-        Column("#", right=True, style="cyan"),
-        Column("score", right=True),
-        Column("failed", right=True, optional=4),
-        Column("examples", right=True, optional=3),
-        Column("program", flexible=True),
-        Column("demos", right=True, optional=5),
-        Column("prompt", optional=6, style="dim"),
-        Column("calls", right=True),
-        Column("tokens", right=True, optional=2),
-        Column("cost", right=True),
-        Column("took", right=True, optional=1),
-    ]
     shown = found[:limit] if limit else found
-    print_table(columns, [_line(row) for row in shown])
+    print_rows(
+        [
+            (Column("#", right=True, style="cyan"), lambda row: str(row["place"])),
+            (Column("score", right=True), _score),
+            (Column("failed", right=True, optional=4), lambda row: str(row["failed"]) if row["failed"] else "-"),
+            (Column("examples", right=True, optional=3), lambda row: str(row["examples"])),
+            (Column("program", flexible=True), name_of),
+            (Column("demos", right=True, optional=5), lambda row: "-" if row["demos"] is None else str(row["demos"])),
+            (Column("prompt", optional=6, style="dim"), lambda row: (row["instructions_hash"] or "-")[:6]),
+            (Column("calls", right=True), lambda row: f"{row['calls']:,}"),
+            (Column("tokens", right=True, optional=2), lambda row: tokens(row["input_tokens"], row["output_tokens"])),
+            (Column("cost", right=True), _spent),
+            (Column("took", right=True, optional=1), lambda row: duration(row["duration_ms"])),
+        ],
+        shown,
+    )
     _print_sum(found, shown)
 
 
-def _line(row: Row) -> list[str | Text]:
+def _score(row: Row) -> Text:
     score = "✗" if row["score"] is None else f"{row['score']:.2f}"
-    return [
-        str(row["place"]),
-        text(f"{CHOSEN} {score}" if row["chosen"] else score, "bold green" if row["chosen"] else "bold"),
-        str(row["failed"]) if row["failed"] else "-",
-        str(row["examples"]),
-        name_of(row),
-        "-" if row["demos"] is None else str(row["demos"]),
-        (row["instructions_hash"] or "-")[:6],
-        f"{row['calls']:,}",
-        tokens(row["input_tokens"], row["output_tokens"]),
-        total_money(row["billed_cost"], row["unknown_costs"]),
-        duration(row["duration_ms"]),
-    ]
+    return text(f"{CHOSEN} {score}" if row["chosen"] else score, "bold green" if row["chosen"] else "bold")
+
+
+def _spent(row: Row) -> str:
+    return total_money(row["billed_cost"], row["unknown_costs"])
 
 
 def name_of(row: Row) -> str:
@@ -137,7 +132,7 @@ def _show(row: Row, examples: list[Row], limit: int, *, as_json: bool) -> None:
         *([f"{CHOSEN} chosen"] if row["chosen"] else []),
         f"{row['examples']} examples, {row['failed'] or 0} failed",
         plural(row["calls"], "call"),
-        total_money(row["billed_cost"], row["unknown_costs"]),
+        _spent(row),
         duration(row["duration_ms"]),
         f"evaluation {row['evaluation_id']}",
     ]
@@ -146,7 +141,19 @@ def _show(row: Row, examples: list[Row], limit: int, *, as_json: bool) -> None:
         _print_predictor(name, predictor)
     printer.print()
     shown = examples[:limit] if limit else examples
-    print_table(_EXAMPLE_COLUMNS, [_example_line(example) for example in shown])
+    print_rows(
+        [
+            (Column("example", right=True, style="cyan"), lambda row: str(row["position"])),
+            (
+                Column("score", right=True, style="bold"),
+                lambda row: "-" if row["score"] is None else f"{row['score']:g}",
+            ),
+            (Column("wanted", flexible=True), lambda row: _fields(row["example"])),
+            (Column("answered", flexible=True), _answered),
+            (Column("cost", right=True, optional=1), _spent),
+        ],
+        shown,
+    )
     if len(shown) < len(examples):
         note(f"the worst {len(shown)} of {plural(len(examples), 'example')}; all with -n 0")
 
@@ -161,24 +168,9 @@ def _print_predictor(name: str, predictor: Any) -> None:
     printer.print(text(str(predictor["instructions"])), soft_wrap=True)
 
 
-_EXAMPLE_COLUMNS = [
-    Column("example", right=True, style="cyan"),
-    Column("score", right=True, style="bold"),
-    Column("wanted", flexible=True),
-    Column("answered", flexible=True),
-    Column("cost", right=True, optional=1),
-]
-
-
-def _example_line(row: Row) -> list[str | Text]:
+def _answered(row: Row) -> str | Text:
     answered = text(f"✗ {row['error_type']}", "red") if row["error_type"] else _fields(row["prediction"])
-    return [
-        str(row["position"]),
-        "-" if row["score"] is None else f"{row['score']:g}",
-        _fields(row["example"]),
-        answered if row["feedback"] is None else f"{answered} ({one_line(row['feedback'], 200)})",
-        total_money(row["billed_cost"], row["unknown_costs"]),
-    ]
+    return answered if row["feedback"] is None else f"{answered} ({one_line(row['feedback'], 200)})"
 
 
 def _fields(value: Any) -> str:

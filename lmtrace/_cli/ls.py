@@ -9,7 +9,7 @@ import click
 
 from lmtrace._cli._fail import NotFoundFailure
 from lmtrace._cli._filters import Filters, filter_options, json_option, limit_option, store_option
-from lmtrace._cli._print import Column, note, print_json, print_table
+from lmtrace._cli._print import Column, note, print_json, print_rows
 from lmtrace._cli._rows import SHOWN, print_calls
 from lmtrace._cli._store import HOW_TO_RECORD, Row, calls, check_names, opened, rows
 from lmtrace._cli._text import duration, moment, one_line, plural, short_id, tokens, total_money
@@ -71,30 +71,17 @@ def _runs(history: History, filters: Filters, limit: int) -> list[Row]:
 
 
 def _print_runs(found: list[Row]) -> None:
-    columns = [
-        Column("started", style="dim"),
-        Column("id", style="cyan"),
-        Column("run", flexible=True),
-        Column("calls", right=True),
-        Column("errors", right=True),
-        Column("tokens", right=True),
-        Column("cost", right=True),
-        Column("took", right=True),
-    ]
-    print_table(
-        columns,
+    print_rows(
         [
-            (
-                moment(row["started"]),
-                short_id(row["run_id"]),
-                one_line(row["run_name"]),
-                f"{row['calls']:,}",
-                f"{row['errors']:,}" if row["errors"] else "-",
-                tokens(row["input_tokens"], row["output_tokens"]),
-                total_money(row["cost"], row["unknown_costs"]),
-                duration(row["duration_ms"]),
-            )
-            for row in found
+            (Column("started", style="dim"), lambda row: moment(row["started"])),
+            (Column("id", style="cyan"), lambda row: short_id(row["run_id"])),
+            (Column("run", flexible=True), lambda row: one_line(row["run_name"])),
+            (Column("calls", right=True), lambda row: f"{row['calls']:,}"),
+            (Column("errors", right=True), lambda row: f"{row['errors']:,}" if row["errors"] else "-"),
+            (Column("tokens", right=True), lambda row: tokens(row["input_tokens"], row["output_tokens"])),
+            (Column("cost", right=True), lambda row: total_money(row["cost"], row["unknown_costs"])),
+            (Column("took", right=True), lambda row: duration(row["duration_ms"])),
         ],
+        found,
     )
     note(plural(len(found), "run"))

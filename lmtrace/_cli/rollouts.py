@@ -10,7 +10,7 @@ import click
 from lmtrace._cli._fail import NotFoundFailure
 from lmtrace._cli._fields import Fields, answers_of, prompt_of
 from lmtrace._cli._filters import json_option, limit_option, store_option
-from lmtrace._cli._print import Column, console, note, print_json, print_table, text
+from lmtrace._cli._print import Column, console, note, print_json, print_rows, print_table, text
 from lmtrace._cli._reference import resolve
 from lmtrace._cli._rows import answered, asked, error_line, price, short_model
 from lmtrace._cli._store import Row, flushed, opened, rows
@@ -78,31 +78,18 @@ def _requests(history: History, calls: list[Row] | None, limit: int) -> list[Row
 
 def print_requests(found: list[Row], limit: int) -> None:
     """A table of requests."""
-    columns = [
-        Column("time", style="dim", optional=2),
-        Column("id", style="cyan"),
-        Column("model", optional=1),
-        Column("scope", flexible=True, optional=3),
-        Column("asked", flexible=True),
-        Column("rollouts", right=True),
-        Column("answers", right=True),
-        Column("cost", right=True),
-    ]
-    print_table(
-        columns,
+    print_rows(
         [
-            (
-                brief_moment(row["started"]),
-                short_id(row["uuids"][0]),
-                one_line(short_model(row["model"]), 28),
-                one_line(row["scope"], 40) or "-",
-                asked(row),
-                str(row["rollouts"]),
-                str(row["answers"]),
-                money(row["cost"]),
-            )
-            for row in found
+            (Column("time", style="dim", optional=2), lambda row: brief_moment(row["started"])),
+            (Column("id", style="cyan"), lambda row: short_id(row["uuids"][0])),
+            (Column("model", optional=1), lambda row: one_line(short_model(row["model"]), 28)),
+            (Column("scope", flexible=True, optional=3), lambda row: one_line(row["scope"], 40) or "-"),
+            (Column("asked", flexible=True), asked),
+            (Column("rollouts", right=True), lambda row: str(row["rollouts"])),
+            (Column("answers", right=True), lambda row: str(row["answers"])),
+            (Column("cost", right=True), lambda row: money(row["cost"])),
         ],
+        found,
     )
     more = f", the newest {limit}; more with -n" if limit and len(found) == limit else ""
     note(f"{plural(len(found), 'request')}{more}; side by side: lmtrace rollouts {short_id(found[-1]['uuids'][0])}")

@@ -33,7 +33,7 @@ def call(uuid: str, **columns: Any) -> Record:
     return Record("call", orjson.dumps(row))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_call() -> Callable[..., Record]:
     """Make a call: `make_call("u1", cost=0.1)`."""
     return call

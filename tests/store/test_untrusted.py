@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import orjson
 import pytest
 from patience import assert_within
 
@@ -32,32 +30,17 @@ SECRET = "sk-a-secret-of-this-process"
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared(tmp_path_factory: pytest.TempPathFactory, make_call: Callable[..., Record]) -> Iterator[Path]:
     """A store with one call in a segment and one in a journal, which no test changes."""
     store = tmp_path_factory.mktemp("untrusted") / "store"
     exporter = StoreExporter(store, compaction=False)
-    exporter.export([call("a", cost=0.25, rollout_id="1", request_key="lm1:k", run_id="r")])
+    exporter.export([make_call("a", cost=0.25, rollout_id="1", request_key="lm1:k", run_id="r")])
     exporter.shutdown()
     compact(store, grace_seconds=0)
     exporter = StoreExporter(store, compaction=False)
-    exporter.export([call("b", cost=0.5, rollout_id="2", request_key="lm1:k", run_id="r")])
+    exporter.export([make_call("b", cost=0.5, rollout_id="2", request_key="lm1:k", run_id="r")])
     yield store
     exporter.shutdown()
-
-
-def call(uuid: str, **columns: Any) -> Record:
-    row = {
-        "kind": "call",
-        "uuid": uuid,
-        "timestamp": "2026-11-21T09:15:00.123456Z",
-        "duration_ms": 5.0,
-        "model": "m",
-        "messages": [{"role": "user", "content": "Say this is a test!"}],
-        "outputs": ["This is a test."],
-        "schema_version": 1,
-        **columns,
-    }
-    return Record("call", orjson.dumps(row))
 
 
 @pytest.fixture
