@@ -20,7 +20,7 @@ from typing import Final
 import orjson
 
 from lmtrace_exporters._layout import Layout
-from lmtrace_exporters._line import is_intact, lost_newline
+from lmtrace_exporters._line import is_whole, lost_newline
 from lmtrace_exporters._locks import try_lock
 from lmtrace_exporters._rowsql import IDENTITY, unknown_keys
 from lmtrace_exporters._scan import THIS_VERSION
@@ -30,7 +30,7 @@ _BUFFER: Final = 1 << 20
 """Small enough for the processor's cache, and to be used again: whole files would be fresh memory each."""
 _USUAL: Final = re.compile(
     rb'\{"kind":"(call|span)","(?:uuid|span_id)":"[^"\\]+",(?:"(?:trace_id|parent_span_id)":(?:null|"[^"\\]*"),)*'
-    rb'"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?Z)"'
+    rb'"timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{6}))?Z"'
 )
 """How lines of this version begin."""
 
@@ -52,7 +52,8 @@ class Group:
             self.max_us = moment_us
         else:
             self.is_sorted = False
-        self.min_us = min(self.min_us, moment_us)
+        if moment_us < self.min_us:  # noqa: PLR1730  calling `min` for every row costs more
+            self.min_us = moment_us
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Batch:
     """Lines that are not what was written, with their offsets, by journal."""
     unknown: set[str] = field(default_factory=set)
     longest: int = 0
+    """Length of the longest line."""
 
 
 @contextmanager
@@ -113,67 +115,71 @@ def _take(path: Path, stack: ExitStack) -> bool:
 
 
 def _read(path: Path, batch: Batch, staging: Path, refused: frozenset[bytes]) -> None:
-    start, good, bad, tail = 0, [], [], b""
+    end, rows, longest, bad, tail = 0, 0, 0, [], b""
     with path.open("rb", buffering=_BUFFER) as file:
-        for whole in file:
-            end = start + len(whole)
-            if not whole.endswith(b"\n"):
-                tail = whole
-                break
-            line = whole[:-1]
-            if not (refused and line in refused) and is_intact(line) and _note(line, batch):
-                good.append((start, end))
+        for line in file:
+            end += len(line)
+            if is_whole(line) and not (refused and line[:-1] in refused) and _note(line, batch):
+                rows += 1
+                longest = max(longest, len(line))
+            elif line.endswith(b"\n"):
+                bad.append((end - len(line), line[:-1]))
             else:
-                bad.append((start, line))
-            start = end
+                tail = line
     if lost_newline(tail):
-        bad.append((start, tail))
-    batch.rows[path.name] = len(good)
+        bad.append((end - len(tail), tail))
+    batch.rows[path.name] = rows
+    batch.longest = max(batch.longest, longest)
     if bad:
         batch.bad[path.name] = bad
     if bad or tail:
-        path = _copy(path, good, staging / path.name)
-    if good:
+        path = _copy(path, [*bad, (end - len(tail), tail)], staging / path.name)
+    if rows:
         batch.files.append(path)
 
 
 def _note(line: bytes, batch: Batch) -> bool:
     try:
-        kind, day, moment_us = _usual(line) or _parsed(line, batch)
+        key, moment_us = _usual(line) or _parsed(line, batch)
     except (ValueError, KeyError, TypeError):
         return False
-    group = batch.groups.get((kind, day)) or batch.groups.setdefault((kind, day), Group())
+    group = batch.groups.get(key) or batch.groups.setdefault(key, Group())
     group.add(moment_us)
-    batch.longest = max(batch.longest, len(line))
     return True
 
 
-def _usual(line: bytes) -> tuple[str, str, int] | None:
+def _usual(line: bytes) -> tuple[tuple[str, str], int] | None:
     """Read the beginning of a line of this version: parsing all of it would cost a third of the compaction."""
     match = _USUAL.match(line)
     if match is None or THIS_VERSION not in line:
         return None
-    moment = match[2].decode()
-    return match[1].decode(), moment[:10], _second_us(moment[:19]) + int(moment[20:-1].ljust(6, "0"))
+    kind, second, microseconds = match.groups(b"0")
+    key, second_us = _second(kind, second)
+    return key, second_us + int(microseconds)
 
 
 @lru_cache(maxsize=64)
-def _second_us(text: str) -> int:
-    """Return a whole second in microseconds; thousands of rows in a journal share one."""
-    return int(datetime.fromisoformat(f"{text}Z").timestamp()) * _MICROSECONDS
+def _second(kind: bytes, text: bytes) -> tuple[tuple[str, str], int]:
+    """Return kind and day, and a whole second in microseconds; thousands of rows in a journal share one."""
+    moment = text.decode()
+    return (kind.decode(), moment[:10]), int(datetime.fromisoformat(f"{moment}Z").timestamp()) * _MICROSECONDS
 
 
-def _parsed(line: bytes, batch: Batch) -> tuple[str, str, int]:
+def _parsed(line: bytes, batch: Batch) -> tuple[tuple[str, str], int]:
     row = orjson.loads(line)
     kind, moment = row["kind"], datetime.fromisoformat(row["timestamp"])
     if not row[IDENTITY[kind]] or moment.tzinfo is None:
         raise ValueError(kind)
     batch.unknown |= unknown_keys(kind, row)
     moment = moment.astimezone(UTC)
-    return kind, moment.date().isoformat(), int(moment.timestamp()) * _MICROSECONDS + moment.microsecond
+    return (kind, moment.date().isoformat()), int(moment.timestamp()) * _MICROSECONDS + moment.microsecond
 
 
-def _copy(source: Path, ranges: Iterable[tuple[int, int]], path: Path) -> Path:
-    data = source.read_bytes()
-    path.write_bytes(b"".join(data[start:end] for start, end in ranges))
+def _copy(source: Path, left_out: Iterable[tuple[int, bytes]], path: Path) -> Path:
+    """Write a copy without some lines, given with their offsets in order, and without their newlines."""
+    data, start = source.read_bytes(), 0
+    with path.open("wb") as copy:
+        for offset, line in left_out:
+            copy.write(data[start:offset])
+            start = offset + len(line) + 1
     return path

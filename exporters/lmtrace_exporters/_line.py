@@ -37,6 +37,12 @@ def is_intact(line: bytes) -> bool:
     return cut > 0 and line[cut:] == b',"crc32":"%08x"}' % crc32(memoryview(line)[:cut])
 
 
+def is_whole(line: bytes) -> bool:
+    """Tell whether a line, given with its newline, is what was written."""
+    cut = len(line) - SUFFIX_LENGTH - 1
+    return cut > 0 and line.endswith(b',"crc32":"%08x"}\n' % crc32(memoryview(line)[:cut]))
+
+
 def lost_newline(tail: bytes) -> bool:
     """Tell whether what follows the last newline is a whole line whose own newline was damaged."""
     return is_intact(tail[:-1])

@@ -24,13 +24,10 @@ IDENTITY: Final = {"call": "uuid", "span": "span_id"}
 
 _NOT_EXTRA: Final = frozenset({"kind", "crc32", "output_text", "extra"})
 _LARGEST_OBJECT: Final = 16 << 20
-"""DuckDB's own default for one JSON object; it allocates buffers of this size."""
+"""DuckDB's own default for one JSON object; it allocates buffers of twice this size, and takes no smaller one."""
 
 SAFE_LENGTH: Final = _LARGEST_OBJECT // 2
 """Lines up to this length need no larger buffers."""
-
-_USUAL_OBJECT: Final = 1 << 20
-"""Buffers of files that grow no more may be as small as their lines are, and stay in the processor's cache."""
 
 _OUTPUT_TEXT: Final = (
     """CASE WHEN starts_with(outputs, '["') THEN outputs ->> '$[0]' ELSE outputs ->> '$[0].text' END"""
@@ -85,7 +82,7 @@ def journal_sql(
     source = (
         f"read_json([{', '.join(quote(file) for file in files)}], format='newline_delimited', columns={{{columns}}}, "
         f"ignore_errors={'false' if strict else 'true'}, "
-        f"maximum_object_size={max(_USUAL_OBJECT if strict else _LARGEST_OBJECT, 2 * longest)})"
+        f"maximum_object_size={max(_LARGEST_OBJECT, 2 * longest)})"
     )
     chosen = ", ".join(_column_sql(name, type_, extra) for name, type_ in COLUMNS[kind].items())
     return f"SELECT {chosen} FROM {source} WHERE kind = {quote(kind)} AND {IDENTITY[kind]} IS NOT NULL"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lmtrace._exporter import Record
 from lmtrace_exporters import StoreError, StoreExporter, StoreVersionError, compact, open_history
-from lmtrace_exporters._line import frame, is_intact, payload
+from lmtrace_exporters._line import frame, is_intact, is_whole, payload
 
 TEXT = st.text(max_size=40)
 JSON = st.recursive(
@@ -40,6 +40,8 @@ def test_line_round_trip(data: dict[str, object]) -> None:
     line = frame(record)
     assert line.count(b"\n") == 1
     assert is_intact(line[:-1])
+    assert is_whole(line)
+    assert not is_whole(line[:-1])
     assert payload(line[:-1]) == record
     assert json.loads(line)["crc32"] == f"{zlib.crc32(record[:-1]):08x}"
 
@@ -47,10 +49,11 @@ def test_line_round_trip(data: dict[str, object]) -> None:
 @given(st.binary(min_size=1, max_size=20_000), st.data())
 def test_line_flips(body: bytes, data: st.DataObject) -> None:
     """A line with one flipped bit is never taken for what was written."""
-    line = bytearray(frame(b"{" + body + b"}")[:-1])
-    bit = data.draw(st.integers(0, len(line) * 8 - 1))
+    line = bytearray(frame(b"{" + body + b"}"))
+    bit = data.draw(st.integers(0, len(line) * 8 - 9))
     line[bit // 8] ^= 1 << bit % 8
-    assert not is_intact(bytes(line))
+    assert not is_intact(bytes(line[:-1]))
+    assert not is_whole(bytes(line))
 
 
 def test_directory(store: Path, exporter: StoreExporter, make_call: Callable[..., Record]) -> None:
