@@ -86,11 +86,14 @@ class Trials:
 def of(data: Any) -> Trials | None:
     """What a pool is given, if that is SIMBA's."""
     try:
-        is_scored = type(data) is list and data and all(type(one) is tuple and type(one[0]) is Scored for one in data)
-        return Trials(data) if is_scored else None
+        return Trials(data) if type(data) is list and data and all(map(_is_scored, data)) else None
     except Exception as error:
         failures.note("reading what SIMBA scores", error)
         return None
+
+
+def _is_scored(pair: Any) -> bool:
+    return type(pair) is tuple and len(pair) == 2 and type(pair[0]) is Scored
 
 
 def _groups(pairs: Sequence[tuple[Scored, Any]]) -> list[tuple[list[tuple[Scored, Any]], str]]:
