@@ -2,7 +2,8 @@
 
 Rows are those the recorder makes of calls whose texts are docstrings of the installed packages, so they compress as prose
 does. Throughput stands beside one thread that writes the same bytes to one file; both alternate. The compaction runs in a
-process of its own, and the CPU of an empty one is taken off. Promises: DESIGN section 9.
+process of its own, and the CPU of an empty one is taken off; beside it stands DuckDB alone, which copies the same journals to one
+Parquet file and checks, sorts, syncs and commits nothing. Promises: DESIGN section 9.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from opentelemetry import trace
 from lmtrace import LMOutput, LMRequest, LMResponse, LMUsage, _recorder
 from lmtrace._data import LMTextPart
 from lmtrace._exporter import Record
+from lmtrace._schema import CALL_COLUMNS
 from lmtrace._settings import Settings
 from lmtrace._traced import TracedBackend
 from lmtrace_exporters import InMemoryExporter, StoreExporter
 from lmtrace_exporters._line import frame
+from lmtrace_exporters._rowsql import quote, quote_name
 
 DOCSTRING = re.compile(r'"""(.{200,}?)"""', re.DOTALL)
 SYSTEM = "Answer in one paragraph, in the words of the manual, and say which sentence of it you rely on. " * 6
@@ -149,24 +152,41 @@ def latency(folder: Path, record: Record, threads: int, rounds: int) -> Arm:
     return arm
 
 
-def compaction(folder: Path, records: list[Record], rounds: int) -> tuple[float, float]:
-    """CPU microseconds for each row from journal to Parquet, and Parquet's share of the journals' bytes."""
+def compaction(folder: Path, records: list[Record], rounds: int) -> tuple[float, float, float]:
+    """CPU microseconds for each row from journal to Parquet, here and by DuckDB alone; Parquet's share of the journals' bytes."""
     for name, rows in (("empty", records[:1]), ("full", records)):
         store = StoreExporter(folder / name, compaction=False)
         for row in rows:
             store.export([row])
         store.shutdown()
-    journals = size_of(folder / "full" / "journal", "*.jsonl")
-    costs = {name: min(compacting(folder, name, number) for number in range(rounds)) for name in ("empty", "full")}
-    share = size_of(folder / "full-0" / "segments", "*.parquet") / journals
-    return (costs["full"] - costs["empty"]) / len(records) * 1e6, share
+    ways = {"compacted": ["-m", "lmtrace_exporters._compaction"], "copied": ["-c", BARE_COPY, bare_query()]}
+    costs: dict[str, list[float]] = {f"{way} {name}": [] for way in ways for name in ("empty", "full")}
+    for number in range(rounds):
+        for way, arguments in ways.items():
+            for name in ("empty", "full"):
+                store_copy = shutil.copytree(folder / name, folder / f"{way}-{name}-{number}")
+                costs[f"{way} {name}"].append(cpu_seconds([sys.executable, *arguments, str(store_copy)]))
+    ours, bare = ((min(costs[f"{way} full"]) - min(costs[f"{way} empty"])) / len(records) * 1e6 for way in ways)
+    written = size_of(folder / "compacted-full-0" / "segments", "*.parquet")
+    return ours, bare, written / size_of(folder / "full" / "journal", "*.jsonl")
 
 
-def compacting(folder: Path, name: str, number: int) -> float:
-    """CPU seconds of compacting a copy of a store; the least of some rounds is what neighbours disturbed least."""
-    store = shutil.copytree(folder / name, folder / f"{name}-{number}")
+BARE_COPY = (
+    "import duckdb, os, sys; os.chdir(sys.argv[2]); duckdb.execute('SET threads = 1'); duckdb.execute(sys.argv[1])"
+)
+
+
+def bare_query() -> str:
+    """The least that brings a row's columns from a journal to Parquet."""
+    columns = ", ".join(f"{quote_name(name)}: {quote(type_)}" for name, type_ in CALL_COLUMNS.items())
+    source = f"read_json('journal/*.jsonl', format='newline_delimited', columns={{{columns}}})"
+    return f"COPY (FROM {source}) TO 'all.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3)"
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """CPU of a process; the least of some rounds is what neighbours disturbed least."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "lmtrace_exporters._compaction", store], check=True)
+    subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
@@ -188,7 +208,7 @@ def main() -> None:
         stored, raw = throughput(folder, records, options.rounds)
         alone, beside = (latency(folder, records[0], threads, 4 * options.rounds) for threads in (0, 4))
         big = latency(folder, large, 0, options.rounds)
-        cpu, share = compaction(folder, records, options.rounds)
+        cpu, bare, share = compaction(folder, records, options.rounds)
     mean = statistics.mean(len(record.line) for record in records)
     print(f"\n{options.rows} rows of {mean:.0f} bytes, one of {len(large.line)}\n")
     print("| | measured | aim |\n|---|---|---|")
@@ -198,7 +218,9 @@ def main() -> None:
     print(f"| one caller, p50 / p99 µs | {alone.p50:.1f} / {alone.p99:.0f} | – |")
     print(f"| the same beside 4 CPU-bound threads | {beside.p50:.1f} / {beside.p99:.0f} | p99 1,000 |")
     print(f"| a row of {len(large.line) // 1000} KB, p50 µs | {big.p50:.0f} | 500 |")
-    print(f"| CPU from journal to Parquet, µs a row | {cpu:.0f} | 40 |")
+    print(f"| CPU from journal to Parquet, µs a row | {cpu:.1f} | 40 |")
+    print(f"| the same by DuckDB alone, zstd-3 | {bare:.1f} | – |")
+    print(f"| ratio to it | {cpu / bare:.2f} | – |")
     print(f"| Parquet's share of the journals' bytes | {share:.2f} | 0.25 |")
 
 
