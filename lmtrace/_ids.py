@@ -59,8 +59,8 @@ class Uuid7:
                 self._counter += 1
             millisecond, counter = self._millisecond, self._counter
         rand = _random.getrandbits(62)
-        time = f"{millisecond:012x}"
-        return f"{time[:8]}-{time[8:]}-7{counter:03x}-{0x8000 | rand >> 48:04x}-{rand & 0xFFFF_FFFF_FFFF:012x}"
+        parts = (millisecond >> 16, millisecond & 0xFFFF, counter, 0x8000 | rand >> 48, rand & 0xFFFF_FFFF_FFFF)
+        return "%08x-%04x-7%03x-%04x-%012x" % parts  # noqa: UP031 - a quarter cheaper than format specifiers
 
 
 def random_bits(count: int) -> int:

@@ -198,7 +198,7 @@ def _add_answer(row: dict[str, Any], entry: HistoryEntry, response: LMResponse) 
     usage = response.usage
     if usage is not None:
         counts = usage.to_wire()
-        row["usage"] = orjson.Fragment(_wire.dumps(counts))
+        row["usage"] = counts if _is_counts(counts) else orjson.Fragment(_wire.dumps(counts))
         for name in _COUNTS:
             if name in counts:
                 row[name] = counts[name]
@@ -255,11 +255,22 @@ def _add_content(row: dict[str, Any], entry: HistoryEntry, asked: Asked, *, answ
         row["tools"] = orjson.Fragment(shape.tools)
     response = entry.response
     if response is not None and answer:
-        row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
         if _is_text(response):
+            row["outputs"] = entry.outputs
             row["response"] = response.wire_with(row.get("usage"))
         else:
+            row["outputs"] = orjson.Fragment(_wire.dumps(entry.outputs))
             row["response"] = orjson.Fragment(_wire.dumps(response.to_wire()))
+
+
+def _is_counts(usage: dict[str, Any]) -> bool:
+    """Whether the JSON form of a usage is whole numbers and the provider's own plain ones, so that nothing in it needs a tag."""
+    return (
+        _COUNTED.issuperset(map(type, usage.values())) and _is_plain(usage.get("details")) and "metadata" not in usage
+    )
+
+
+_COUNTED: Final = frozenset({int, dict})
 
 
 def _is_text(response: LMResponse) -> bool:

@@ -72,8 +72,15 @@ _SAFE: Final = frozenset({str, int, bool, type(None)})
 
 
 def is_plain(value: Mapping[str, Any] | None) -> bool:
-    """Whether this is nothing, or a dictionary of texts and whole numbers: what `dumps` adds to orjson is not needed."""
-    return value is None or (type(value) is dict and _SAFE.issuperset(map(type, value.values())) and TAG not in value)
+    """Whether this is nothing, or texts and whole numbers in dictionaries: what `dumps` adds to orjson is not needed."""
+    if value is None:
+        return True
+    if type(value) is not dict or TAG in value:
+        return False
+    return _SAFE.issuperset(map(type, value.values())) or all(
+        type(item) in _SAFE or (type(item) is dict and TAG not in item and _SAFE.issuperset(map(type, item.values())))
+        for item in value.values()
+    )
 
 
 def encode(value: Any) -> Any:
