@@ -254,17 +254,23 @@ def test_twins(lm: Any, captured: Any) -> None:
 
 def test_two_at_once(lm: Any, captured: Any) -> None:
     """Evaluations in two threads of one run do not count each other's calls."""
-    gate = threading.Barrier(2)
+    gate, begun = threading.Barrier(2), threading.Event()
+    program = dspy.Predict("question -> answer")
 
     def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+        begun.set()
         gate.wait(60)
         return 1.0
 
+    def evaluate() -> None:
+        evaluated(program, 3, metric=metric, num_threads=1)
+
+    def evaluate_later() -> None:  # two bars of tqdm that are made at the same moment may fail
+        assert begun.wait(60)
+        evaluate()
+
     async def main() -> None:
-        program = dspy.Predict("question -> answer")
-        await asyncio.gather(
-            *(asyncio.to_thread(evaluated, program, 3, metric=metric, num_threads=1) for _ in range(2))
-        )
+        await asyncio.gather(asyncio.to_thread(evaluate), asyncio.to_thread(evaluate_later))
 
     with lmtrace.run("r") as run:
         asyncio.run(main())
