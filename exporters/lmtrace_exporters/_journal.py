@@ -120,7 +120,18 @@ def _new_name() -> str:
     return f"{time.time_ns()}-{host}-{os.getpid()}-{os.urandom(4).hex()}.jsonl"
 
 
+_TRIES: Final = 3
+"""Until it is locked, a draft may be taken for one of a process that died, by a compaction without grace."""
+
+
 def _open_locked(path: Path) -> int:
+    for _ in range(_TRIES - 1):
+        with suppress(FileNotFoundError, BlockingIOError):
+            return _open_once(path)
+    return _open_once(path)
+
+
+def _open_once(path: Path) -> int:
     draft = path if os.name == "nt" else path.with_suffix(".tmp")  # Windows cannot rename an open file
     fd = os.open(draft, _FLAGS, 0o600)
     try:
@@ -136,4 +147,4 @@ def _open_locked(path: Path) -> int:
 
 def _take_lock(fd: int, path: Path) -> None:
     if not try_lock(fd):
-        raise OSError(f"the new journal {path} cannot be locked: does its file system know locks?")
+        raise BlockingIOError(f"the new journal {path} cannot be locked: does its file system know locks?")

@@ -385,3 +385,21 @@ def test_compaction_starts(store: Path, make_exporter: Make, make_call: MakeCall
     eventually(lambda: len(list(store.glob("segments/*/*.parquet"))) == 1)
     eventually(lambda: not (store / "staging").exists() or compact(store).ran)
     assert len(uuids(store)) == 68
+
+
+def test_a_draft_that_was_taken_away(store: Path, make_call: MakeCall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction without grace may take a journal that is being made for a dead process's; the row is written all the same."""
+    exporter, lock, taken = StoreExporter(store, compaction=False), journal_module.try_lock, []
+
+    def compact_first(fd: int) -> bool:
+        if not taken:
+            taken.extend((store / "journal").glob("*.tmp"))
+            compact(store, grace_seconds=0)
+        return lock(fd)
+
+    monkeypatch.setattr(journal_module, "try_lock", compact_first)
+    exporter.export([make_call("u")])
+    exporter.shutdown()
+    assert len(taken) == 1
+    assert not taken[0].exists()
+    assert uuids(store) == ["u"]
